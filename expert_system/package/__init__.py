@@ -1,0 +1,1 @@
+"""An expert on disk: manifest, files, signature, and the weights' headers."""
