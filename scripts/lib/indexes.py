@@ -14,9 +14,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-"""Where PyTorch publishes its CPU builds, which PyPI does not carry."""
-
 
 def pip_settings(config_list: str) -> dict[str, str]:
     """Read the output of `pip config list`.
