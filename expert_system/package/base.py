@@ -199,7 +199,7 @@ def _stamp(folder: Path, weights: list[Path]) -> dict[str, Any]:
     """Sizes and times of everything that the description depends on."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", PREPARED_FILE)
     files = [*weights, *(folder / name for name in names if (folder / name).exists())]
-    return {file.name: [status.st_size, status.st_mtime_ns] for file in files if (status := file.stat())}
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
 def _read_cache(folder: Path, stamp: dict[str, Any]) -> BaseDescription | None:
