@@ -1,0 +1,1 @@
+"""Shipped fakes: a deterministic engine and a signed market on disk, for our tests and for those of callers."""
