@@ -12,13 +12,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from expert_system.errors import AdapterRefused
 from expert_system.package.binding import MAX_RANK, MAX_VIRTUAL_TOKENS, AdapterType
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Number = TypeVar("Number", int, float)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from expert_system.package.adapter_config import read_adapter_config
 from expert_system.package.binding import Adapter, AdapterType
 from expert_system.package.tensors import Tensor, read_tensors
 from expert_system.package.weights import WEIGHTS_FILE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _EXPONENT = {"F32": (np.uint32, 0x7F80_0000), "F16": (np.uint16, 0x7C00), "BF16": (np.uint16, 0x7F80)}
 """Where all of these bits are set, the value is infinite or not a number; numpy has no BF16 of its own."""

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import stat
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from expert_system.errors import PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MAX_FILES = 512
 MAX_FILE_BYTES = 512 * 1024 * 1024

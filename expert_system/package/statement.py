@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import rfc8785
 from pydantic import ConfigDict, Field, ValidationError
@@ -18,11 +19,7 @@ from expert_system.domain import Digest
 from expert_system.errors import PackageError
 from expert_system.package.fields import Name, Part, Publisher, Sha256, Timestamp, Version, Word
 from expert_system.package.files import MAX_FILES, SIGNATURE_FILE, Entry
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from expert_system.package.manifest import Manifest
+from expert_system.package.manifest import Manifest
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:expert-system:package:v1"

@@ -10,17 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from expert_system.errors import AdapterRefused, PackageError
 from expert_system.package.adapter_config import AdapterConfig, read_adapter_config
+from expert_system.package.base import Architecture
 from expert_system.package.binding import Adapter, AdapterType
 from expert_system.package.tensors import Tensor, read_tensors
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from expert_system.package.base import Architecture
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 SERVED_TYPES = frozenset({"F32", "F16", "BF16"})

@@ -1,0 +1,205 @@
+"""The verified packages of this node, and the unverified ones that `install --dev` put beside them.
+
+    folder -> checked -> store/sha256/<digest>/ + record -> StoredExpert
+
+Promise: a package is found only when it is whole; it is never edited; two processes may use the store at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from expert_system.domain import Digest, expert_name
+from expert_system.errors import ExpertSystemError, IntegrityError, UnknownExpert
+from expert_system.marketplace.home import Home
+from expert_system.marketplace.placing import discard, place
+from expert_system.marketplace.state import Record, State, Status
+from expert_system.package.check import check_package
+from expert_system.package.envelope import Envelope
+from expert_system.package.files import list_folder
+from expert_system.package.manifest import read_manifest
+from expert_system.package.statement import Flags, hash_files, make_statement, package_digest
+from expert_system.package.stored import StoredExpert, open_stored
+
+LOCK_TIMEOUT_S = 120.0
+"""How long to wait for another process that works on the same expert."""
+
+
+class StoreBusy(ExpertSystemError):
+    """Another process holds the lock of this expert."""
+
+
+class Store:
+    """What is installed on this node."""
+
+    def __init__(self, home: Path, *, dev: bool = False) -> None:
+        """Open the store under `$EXPERT_HOME`.
+
+        Args:
+            home: `$EXPERT_HOME`; made when missing.
+            dev: whether a bare name may mean an unverified expert while there is a verified one.
+        """
+        self.home = Home(home)
+        self._dev = dev
+        self._state = State(self.home.state)
+        self._opened: dict[Digest, StoredExpert] = {}
+
+    def close(self) -> None:
+        """Let go of the records."""
+        self._state.close()
+
+    def experts(self) -> list[StoredExpert]:
+        """Every expert that can be named, by name and version; what turns out to be damaged is quarantined and left out."""
+        found: list[StoredExpert] = []
+        for record in sorted(self._current(self._state.records()), key=lambda r: (r.name, r.precedence)):
+            try:
+                found.append(self._open(record))
+            except IntegrityError:
+                continue
+        return found
+
+    def find(self, name: str, version: str | None = None) -> StoredExpert:
+        """The expert that a name means: this version, or the highest that was not yanked (formats.md 1.2).
+
+        Raises:
+            UnknownExpert: nothing of this name and version is installed.
+            IntegrityError: it is installed, but its bytes changed; it is quarantined now.
+        """
+        full = expert_name(name)
+        chosen = choose(self._current(self._state.named(full)), version, dev=self._dev)
+        if chosen is None:
+            raise UnknownExpert(full, version)
+        return self._open(chosen)
+
+    def by_digest(self, digest: Digest) -> StoredExpert:
+        """The stored package with this digest, replaced ones included.
+
+        Raises:
+            UnknownExpert: it is not stored, or quarantined.
+            IntegrityError: its bytes changed.
+        """
+        record = self._state.get(digest)
+        if record is None or record.status is Status.QUARANTINED:
+            raise UnknownExpert(f"sha256:{digest}")
+        return self._open(record)
+
+    def records(self) -> list[Record]:
+        """Every record, quarantined and replaced packages included."""
+        return self._state.records()
+
+    def record(self, digest: Digest) -> Record | None:
+        """Where one package came from."""
+        return self._state.get(digest)
+
+    def install_dev(self, path: Path) -> StoredExpert:
+        """Store a local folder as it is, marked unverified; replaces an earlier `--dev` install of the same version.
+
+        Raises:
+            PackageError, AdapterRefused: the folder is not an expert that could be served.
+        """
+        root = path.resolve()
+        entries = list_folder(root)
+        manifest = read_manifest(root)
+        files = hash_files(root, entries)
+        check_package(root, manifest, files, self.home.installed_bases())
+        statement = make_statement(
+            manifest, files, signed_at=manifest.created_at, flags=Flags(allow_unproven=True, dev=True)
+        )
+        payload = statement.payload()
+        digest = package_digest(payload)
+        with self.locked(manifest.name):
+            place(self.home, digest, root, files, Envelope(payload=payload).encode())
+            before = [r for r in self._state.named(manifest.name) if not r.verified and r.version == manifest.version]
+            record = Record(
+                digest=digest,
+                name=manifest.name,
+                version=manifest.version,
+                verified=False,
+                source=str(root),
+                installed_at=now(),
+            )
+            with self._state.transaction():
+                for old in before:
+                    self._state.mark(old.digest, Status.REPLACED)
+                self._state.put(record)
+        return self._open(record)
+
+    def uninstall(self, name: str, version: str | None = None) -> list[Record]:
+        """Remove every version of an expert, or one of them; what was ever accepted stays remembered.
+
+        Raises:
+            UnknownExpert: nothing of this name and version is installed.
+        """
+        full = expert_name(name)
+        with self.locked(full):
+            gone = [record for record in self._state.named(full) if version in {None, record.version}]
+            if not gone:
+                raise UnknownExpert(full, version)
+            with self._state.transaction():
+                for record in gone:
+                    self._state.remove(record.digest)
+            for record in gone:
+                self._opened.pop(record.digest, None)
+                if self.home.package(record.digest).is_dir():
+                    discard(self.home, self.home.package(record.digest))
+        return gone
+
+    def quarantine(self, digest: Digest) -> None:
+        """Never load this package again; installing it anew, from signed bytes, lifts it."""
+        self._state.mark(digest, Status.QUARANTINED)
+        self._opened.pop(digest, None)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Work on one expert while no other process does.
+
+        Raises:
+            StoreBusy: another process has held the lock for too long.
+        """
+        self.home.locks.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.home.locks / f"{name}.lock", timeout=LOCK_TIMEOUT_S):
+                yield
+        except Timeout:
+            raise StoreBusy(f"another process has been working on {name} for {LOCK_TIMEOUT_S:g} s; try again") from None
+
+    def _open(self, record: Record) -> StoredExpert:
+        expert = self._opened.get(record.digest)
+        if expert is None or expert.verified != record.verified:
+            try:
+                expert = open_stored(self.home.package(record.digest), record.digest, verified=record.verified)
+            except IntegrityError:
+                if self._state.get(record.digest) is None:
+                    raise UnknownExpert(record.name, record.version) from None
+                self.quarantine(record.digest)
+                raise
+            self._opened[record.digest] = expert
+        return expert
+
+    def _current(self, records: Sequence[Record]) -> list[Record]:
+        return [record for record in records if record.status is Status.CURRENT]
+
+
+def choose(records: Sequence[Record], version: str | None, *, dev: bool) -> Record | None:
+    """Which of an expert's records a name means.
+
+    A named version is found even when yanked. A bare name is the highest version that was not yanked; unless `dev`,
+    verified packages come before unverified ones. Of two with the same version, the one installed last counts.
+    """
+    if version is not None:
+        wanted = [record for record in records if record.version == version]
+    else:
+        wanted = [record for record in records if not record.yanked]
+    if not dev and any(record.verified for record in wanted):
+        wanted = [record for record in wanted if record.verified]
+    return max(wanted, key=lambda record: (record.precedence, record.installed_at), default=None)
+
+
+def now() -> str:
+    """This moment as the formats write it, with microseconds where order matters."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
