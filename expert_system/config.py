@@ -25,6 +25,8 @@ from expert_system.errors import ConfigError
 ENV_PREFIX = "EXPERT_"
 DEFAULT_HOME = Path("~/.expert")
 DEFAULT_PORT = 50051
+NOT_SETTINGS = frozenset({"EXPERT_ENGINE_LOG", "EXPERT_TORCH_INDEX"})
+"""Variables that our own processes and scripts hand to each other."""
 _SECRET = re.compile(r"(^|_)(token|secret|password|passphrase|api_key)$", re.IGNORECASE)
 
 
@@ -149,14 +151,18 @@ def read(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
 def _from_environment() -> dict[str, Any]:
     """The EXPERT_* variables as a tree; names that lead nowhere are refused."""
     fields = {name.upper() for name in Config.model_fields}
-    for variable in os.environ:
+    for variable in os.environ.keys() - NOT_SETTINGS:
         upper = variable.upper()
         if upper.startswith(ENV_PREFIX) and upper.removeprefix(ENV_PREFIX).partition("_")[0] not in fields:
             raise ConfigError(f"environment variable {variable} names no setting; `expert-cli config show` lists them")
     try:
-        return EnvSettingsSource(_Environment)()
+        tree = EnvSettingsSource(_Environment)()
     except SettingsError as error:
         raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
+    for variable in NOT_SETTINGS:
+        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("_")
+        tree.get(section, {}).pop(key, None)
+    return tree
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:

@@ -25,15 +25,15 @@ from expert_system.domain import (
 )
 from expert_system.engine.interface import Engine, EngineRequest, Finished
 from expert_system.engine.sets import compose
-from expert_system.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownExpert, VerificationError
+from expert_system.errors import EngineError, EngineUnavailable, InvalidRequest, VerificationError
 from expert_system.package.stored import StoredExpert
 from expert_system.requests import limits
 from expert_system.requests.admission import Admission
 from expert_system.requests.effective import effective, fit_max_tokens
 from expert_system.telemetry import RequestLine, request_line
 
-Find = Callable[[str, str | None], StoredExpert | None]
-"""Looks an expert up in the store by name and version; None as version is the default one."""
+Find = Callable[[str, str | None], StoredExpert]
+"""Looks an expert up in the store by name and version (None is the default one), or raises UnknownExpert."""
 
 
 class Serving:
@@ -135,10 +135,7 @@ class Serving:
 
     def installed(self, reference: ExpertRef) -> StoredExpert:
         """One expert of the store, whether or not this server may run it."""
-        found = self._find(reference.name, reference.version)
-        if found is None:
-            raise UnknownExpert(reference.name, reference.version)
-        return found
+        return self._find(reference.name, reference.version)
 
     def _require_ready(self) -> None:
         if self._engine.state is not EngineState.READY:

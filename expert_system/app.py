@@ -1,0 +1,178 @@
+"""The composition root: builds everything by hand, in reading order, and owns start and stop.
+
+    Config -> store -> engine -> serving -> gRPC server
+
+Promise: parts meet only here; what was started is stopped in reverse order, whatever way the server ends.
+This module is also what vLLM calls in each of its processes, so importing it is cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy or optional: each is imported by the function that needs it
+    from expert_system.config import Config
+    from expert_system.engine.interface import Engine
+    from expert_system.rpc.metrics import MetricsPage
+    from expert_system.rpc.server import RpcServer
+
+HOME_VARIABLE = "EXPERT_HOME"
+LOG_FOLDER = "logs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that takes requests."""
+
+    target: str
+    """`host:port` for clients on this machine."""
+    metrics_port: int | None
+    engine: Engine
+
+
+class App:
+    """One server process: a store, an engine, and the gRPC server in front of them."""
+
+    def __init__(self, config: Config, make_engine: Callable[[Config], Engine] | None = None) -> None:
+        """Build the parts; nothing starts yet.
+
+        Args:
+            config: every setting.
+            make_engine: makes another engine than vLLM's, such as the shipped fake.
+        """
+        from expert_system.marketplace.store import Store
+        from expert_system.residents import ExpertDesk
+        from expert_system.rpc.readiness import Readiness
+        from expert_system.rpc.server import Address, RpcServer
+        from expert_system.serving import Serving
+
+        os.environ[HOME_VARIABLE] = str(config.home)  # the engine's processes find the store by it
+        self._config = config
+        store = Store(config.home, dev=config.dev)
+        self.engine: Engine = (make_engine or vllm_engine)(config)
+        serving = Serving(self.engine, store.find, max_requests=config.server.max_requests, dev=config.dev)
+        desk = ExpertDesk(serving, self.engine, store.experts, dev=config.dev)
+        readiness = Readiness(lambda: self.engine.state)
+        address = Address(host=config.server.host, port=config.server.port)
+        self._rpc: RpcServer = RpcServer(serving, desk, readiness, address)
+        self._metrics: MetricsPage | None = None
+
+    async def start(self) -> Running:
+        """Listen (health says NOT_SERVING), warm the engine, and return when requests are taken."""
+        from expert_system import telemetry
+        from expert_system.rpc.metrics import MetricsPage
+
+        server = self._config.server
+        port = await self._rpc.start()
+        if server.metrics_port is not None:
+            self._metrics = MetricsPage(server.host, server.metrics_port)
+        await self.engine.start()
+        target = f"{_reachable(server.host)}:{port}"
+        telemetry.event("ready", target=target, base=self.engine.base.name)
+        return Running(
+            target=target,
+            metrics_port=self._metrics.port if self._metrics is not None else None,
+            engine=self.engine,
+        )
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Drain and free everything; requests that outlive the grace are aborted."""
+        from expert_system import telemetry
+
+        finished = await self._rpc.stop(self._config.server.grace_s if grace_s is None else grace_s)
+        await self.engine.stop()
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
+        telemetry.event("stopped", all_finished=finished)
+
+
+@asynccontextmanager
+async def running(app: App, grace_s: float | None = None) -> AsyncIterator[Running]:
+    """Start, and stop on any way out of the block."""
+    try:
+        yield await app.start()
+    finally:
+        await app.stop(grace_s)
+
+
+async def serve(app: App, ready: Callable[[Running], None]) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal ends the grace."""
+    stop = asyncio.Event()
+    again = asyncio.Event()
+
+    def on_signal() -> None:
+        (again if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    starting = asyncio.create_task(app.start())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if not stop.is_set():
+            ready(await starting)
+            await stopped
+    finally:
+        stopped.cancel()
+        starting.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+        await _stop_unless(app, again)
+
+
+async def _stop_unless(app: App, again: asyncio.Event) -> None:
+    """Stop with the configured grace, cut short when `again` is set."""
+    graceful = asyncio.create_task(app.stop())
+    hurried = asyncio.create_task(again.wait())
+    await asyncio.wait({graceful, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not graceful.done():
+        graceful.cancel()
+        await asyncio.gather(graceful, return_exceptions=True)
+        await app.stop(grace_s=0)
+    else:
+        await graceful
+
+
+def vllm_engine(config: Config) -> Engine:
+    """The real engine."""
+    from expert_system.engine.vllm_engine import VllmEngine
+
+    return VllmEngine(config.engine, home=config.home)
+
+
+def register_vllm() -> None:
+    """What vLLM calls in each of its processes (entry point group vllm.general_plugins)."""
+    from expert_system.engine.plugin.register import register
+
+    register(_stored_at)
+
+
+def _stored_at(digest: str) -> Path:
+    """The folder of a stored expert, for the engine's processes.
+
+    Raises:
+        UnknownExpert: the store does not hold it.
+        IntegrityError: its bytes changed.
+    """
+    from expert_system.domain import Digest
+    from expert_system.marketplace.store import Store
+
+    home = Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser()
+    return Store(home).by_digest(Digest(digest)).path
+
+
+def _reachable(host: str) -> str:
+    """A host that a client on this machine can connect to."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
