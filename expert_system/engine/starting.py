@@ -1,0 +1,171 @@
+"""Start vLLM quietly, with the plugin in every process, and find out that it really is there.
+
+    VllmSettings -> environment + engine arguments -> AsyncLLM -> handshake -> ServedBase
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expert_system.engine.interface import ServedBase
+from expert_system.engine.settings import VllmSettings
+from expert_system.errors import ConfigError, EngineError
+from expert_system.package.base import describe_base
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+HANDSHAKE_TIMEOUT_S = 30.0
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM accepts for max_lora_rank."""
+
+
+def environment(settings: VllmSettings) -> dict[str, str]:
+    """Variables that vLLM's processes read; those that the user has set stay."""
+    from expert_system.engine.plugin.doors import BUDGET_VARIABLE
+
+    cores = sorted(os.sched_getaffinity(0))
+    variables = {
+        # GPUs default to a second model runner that no GPU has run with this plugin yet.
+        "VLLM_USE_V2_MODEL_RUNNER": "0",
+        # By default vLLM leaves one core of a small machine idle; both give 1.6 times the tokens.
+        "VLLM_CPU_OMP_THREADS_BIND": f"{cores[0]}-{cores[-1]}" if _contiguous(cores) else ",".join(map(str, cores)),
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        BUDGET_VARIABLE: str(settings.host_budget_bytes),
+        "EXPERT_HOME": str(settings.home),
+    }
+    return {name: os.environ.get(name, value) for name, value in variables.items()} | {
+        "EXPERT_HOME": str(settings.home),
+        BUDGET_VARIABLE: str(settings.host_budget_bytes),
+    }
+
+
+def engine_arguments(settings: VllmSettings) -> dict[str, Any]:
+    """vLLM's engine arguments."""
+    rank = next((rank for rank in LORA_RANKS if rank >= settings.max_rank), None)
+    if rank is None:
+        raise ConfigError(f"max_lora_rank is {settings.max_rank}; vLLM allows at most {LORA_RANKS[-1]}")
+    arguments: dict[str, Any] = {
+        "model": str(settings.base),
+        "served_model_name": settings.base_name,
+        "dtype": settings.dtype,
+        "enable_lora": True,
+        "max_loras": settings.slots,
+        "max_lora_rank": rank,
+        "max_cpu_loras": settings.slots,
+        "max_num_seqs": settings.max_sequences,
+        "max_num_batched_tokens": settings.step_tokens,
+        "kv_cache_memory_bytes": settings.kv_cache_bytes,
+        "scheduling_policy": "priority",
+        "enforce_eager": True,
+        "seed": settings.seed,
+    }
+    if settings.context_tokens is not None:
+        arguments["max_model_len"] = settings.context_tokens
+    return arguments | dict(settings.extra)
+
+
+async def launch(settings: VllmSettings) -> AsyncLLM:
+    """Start the engine's processes; returns when the model is loaded.
+
+    Raises:
+        EngineError: vLLM could not start; the message names its log.
+    """
+    if settings.log is not None:
+        _log_to(settings.log)
+    os.environ.update(environment(settings))
+    try:
+        return await asyncio.to_thread(_build, engine_arguments(settings))
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise EngineError(f"vLLM did not start: {error}{_hint(settings)}") from error
+
+
+def _build(arguments: dict[str, Any]) -> AsyncLLM:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.plugins import load_general_plugins
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    load_general_plugins()
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+async def handshake(llm: AsyncLLM) -> None:
+    """Ask every worker whether our plugin runs in it (vllm.md, Decided 3).
+
+    Raises:
+        EngineError: it does not; serving would silently give wrong answers.
+    """
+    from expert_system.engine.plugin.hooks import PLUGIN_VERSION, check
+
+    problems = check()
+    try:
+        reports = await asyncio.wait_for(llm.collective_rpc("expert_report"), HANDSHAKE_TIMEOUT_S)
+    except Exception as error:
+        allowed = os.environ.get("VLLM_PLUGINS")
+        left_out = allowed is not None and "expert_system" not in allowed.split(",")
+        hint = (
+            f"VLLM_PLUGINS is {allowed!r}, which leaves it out; unset it or add expert_system"
+            if left_out
+            else "vLLM's log says why it did not load"
+        )
+        raise EngineError(f"the expert_system plugin is not in vLLM's workers: {hint}") from error
+    for report in reports:
+        if report["plugin"] != PLUGIN_VERSION or not report["manager"]:
+            problems.append(f"a worker reports plugin {report['plugin']}, manager in place: {report['manager']}")
+    if problems:
+        raise EngineError(f"the expert_system plugin does not fit this vLLM: {'; '.join(problems)}")
+
+
+def served_base(settings: VllmSettings, llm: AsyncLLM) -> ServedBase:
+    """What the running engine serves."""
+    model = llm.vllm_config.model_config
+    return ServedBase(
+        name=settings.base_name,
+        digest=describe_base(settings.base).binding,
+        context_tokens=model.max_model_len,
+        slots=settings.slots,
+        max_rank=settings.max_rank,
+        vocabulary=model.get_vocab_size(),
+    )
+
+
+def _contiguous(cores: list[int]) -> bool:
+    return cores == list(range(cores[0], cores[0] + len(cores)))
+
+
+def _hint(settings: VllmSettings) -> str:
+    return f"; its log is {settings.log}" if settings.log else ""
+
+
+def _log_to(log: Path) -> None:
+    """Send vLLM's log of this process and its children to a file; what children print otherwise follows it there."""
+    from expert_system.engine.plugin.register import LOG_VARIABLE
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    config = log.with_suffix(".logging.json")
+    handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "line"}
+    config.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"}},
+                "handlers": {"file": handler},
+                "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+            }
+        )
+    )
+    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(config)
+    os.environ[LOG_VARIABLE] = str(log)
+    if "vllm" in sys.modules:
+        import logging.config
+
+        logging.config.dictConfig(json.loads(config.read_text()))
