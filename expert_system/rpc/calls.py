@@ -1,0 +1,206 @@
+"""What a client sends and how it reads what comes back; the pure half of `client.py`.
+
+    arguments -> pb request        pb response -> Answer, ExpertInfo        failed call -> RequestFailed
+
+Promise: nothing here waits, connects or keeps state, so the synchronous and the asynchronous client share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from expert_system.domain import (
+    Category,
+    Delta,
+    Digest,
+    Done,
+    Event,
+    ExpertRef,
+    Generation,
+    Message,
+    Plan,
+    Role,
+    Sampling,
+)
+from expert_system.errors import ExpertSystemError
+from expert_system.rpc.convert import generation_to_pb, reference_to_pb
+from expert_system.rpc.events import CATEGORIES_BACK
+from expert_system.rpc.pb.expert.v1 import expert_pb2, expert_pb2_grpc, inference_pb2, inference_pb2_grpc, types_pb2
+
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_PLAIN = (
+    "name",
+    "version",
+    "description",
+    "load_order",
+    "verified",
+    "loaded",
+    "in_slot",
+    "pinned",
+    "size_bytes",
+    "loadable",
+)
+"""Fields of an expert with the same name and type on both sides."""
+
+MessageLike = Message | Mapping[str, str] | tuple[str, str]
+"""A message, {"role": …, "content": …} or (role, content)."""
+
+
+class RequestFailed(ExpertSystemError):
+    """The server answered with an error, or could not be reached; the message is the server's."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after_s: float | None = None) -> None:
+        """Keep what a caller acts on: the code, and how long to wait where waiting helps."""
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer."""
+
+    plan: Plan
+    text: str
+    token_ids: tuple[int, ...]
+    deltas: tuple[Delta, ...]
+    done: Done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertInfo:
+    """One installed expert as the server sees it."""
+
+    name: str
+    version: str
+    digest: Digest
+    description: str
+    category: Category
+    load_order: int
+    verified: bool
+    loaded: bool
+    in_slot: bool
+    pinned: bool
+    size_bytes: int
+    loadable: bool
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertList:
+    """Installed experts, the base, and how many of its slots hold something."""
+
+    experts: tuple[ExpertInfo, ...]
+    base: str
+    base_digest: Digest
+    slots: int
+    slots_used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """An expert after loading, and what it cost in seconds."""
+
+    expert: ExpertInfo
+    load_s: float
+    attach_s: float
+
+
+def stubs(channel: Any) -> tuple[Any, Any]:
+    """The generated stubs of both services; they take a synchronous or an asynchronous channel."""
+    return inference_pb2_grpc.InferenceServiceStub(channel), expert_pb2_grpc.ExpertServiceStub(channel)
+
+
+def request(
+    prompt: str | None,
+    messages: Sequence[MessageLike],
+    experts: Iterable[str | ExpertRef],
+    priority: int,
+    request_id: str,
+    sampling: Mapping[str, Any],
+) -> inference_pb2.GenerateRequest:
+    """Write what a caller of `generate` gave."""
+    options = {
+        name: tuple(value) if name == "stop" and value is not None else value for name, value in sampling.items()
+    }
+    return generation_to_pb(
+        Generation(
+            request_id=request_id,
+            prompt=prompt,
+            messages=tuple(_message(message) for message in messages),
+            experts=tuple(e if isinstance(e, ExpertRef) else ExpertRef.parse(e) for e in experts),
+            sampling=Sampling(**options),
+            priority=priority,
+        )
+    )
+
+
+def _message(message: MessageLike) -> Message:
+    match message:
+        case Message():
+            return message
+        case (role, content):
+            return Message(role=Role(role), content=content)
+        case _:
+            return Message(role=Role(message["role"]), content=message["content"])
+
+
+def named(expert: str | ExpertRef) -> types_pb2.ExpertRef:
+    """An expert as a request names it."""
+    return reference_to_pb(expert if isinstance(expert, ExpertRef) else ExpertRef.parse(expert))
+
+
+def failed(code: grpc.StatusCode, details: str | None, metadata: Any) -> RequestFailed:
+    """The error of a call that ended with a status."""
+    pushback = next((value for key, value in metadata or () if key == _PUSHBACK_KEY), None)
+    retry_after_s = int(pushback) / 1000 if pushback is not None else None
+    return RequestFailed(code, details or f"the server gave no message ({code.name})", retry_after_s)
+
+
+def answer(events: Sequence[Event]) -> Answer:
+    """A whole answer from its events.
+
+    Raises:
+        RequestFailed: the stream had no plan or no end.
+    """
+    if not events or not isinstance(events[0], Plan) or not isinstance(events[-1], Done):
+        raise RequestFailed(grpc.StatusCode.INTERNAL, "the server's stream had no plan or no end")
+    deltas = tuple(event for event in events if isinstance(event, Delta))
+    return Answer(
+        plan=events[0],
+        text="".join(delta.text for delta in deltas),
+        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        deltas=deltas,
+        done=events[-1],
+    )
+
+
+def info(expert: expert_pb2.Expert) -> ExpertInfo:
+    """Read one expert."""
+    plain = {name: getattr(expert, name) for name in _PLAIN}
+    return ExpertInfo(
+        **plain,
+        digest=Digest(expert.digest),
+        category=CATEGORIES_BACK[expert.category],
+        capabilities=tuple(expert.capabilities),
+    )
+
+
+def loaded(response: expert_pb2.LoadResponse) -> Loaded:
+    """Read what loading cost."""
+    return Loaded(expert=info(response.expert), load_s=response.load_seconds, attach_s=response.attach_seconds)
+
+
+def listed(response: expert_pb2.ListResponse) -> ExpertList:
+    """Read the list of experts."""
+    return ExpertList(
+        experts=tuple(info(expert) for expert in response.experts),
+        base=response.base,
+        base_digest=Digest(response.base_digest),
+        slots=response.slots,
+        slots_used=response.slots_used,
+    )
