@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy or optional: each is imported by the function that needs it
     from expert_system.config import Config
+    from expert_system.domain import Digest
     from expert_system.engine.interface import Engine
+    from expert_system.package.stored import StoredExpert
     from expert_system.rpc.metrics import MetricsPage
     from expert_system.rpc.server import RpcServer
 
@@ -143,30 +145,48 @@ async def _stop_unless(app: App, again: asyncio.Event) -> None:
 
 def vllm_engine(config: Config) -> Engine:
     """The real engine."""
+    from expert_system.engine.settings import VllmSettings
     from expert_system.engine.vllm_engine import VllmEngine
+    from expert_system.package.resolve_base import resolve_base
 
-    return VllmEngine(config.engine, home=config.home)
+    base = resolve_base(config.engine.base, config.home)
+    given = config.engine
+    settings = VllmSettings(
+        home=config.home,
+        base=base,
+        base_name=base.name,
+        dtype=given.dtype,
+        slots=given.max_loras,
+        max_rank=given.max_lora_rank,
+        max_sequences=given.max_num_seqs,
+        step_tokens=given.max_num_batched_tokens,
+        context_tokens=given.max_model_len,
+        kv_cache_bytes=given.kv_cache_memory_bytes,
+        host_budget_bytes=given.host_budget_bytes,
+        seed=given.seed,
+        log=config.home / LOG_FOLDER / "engine.log",
+        extra=given.extra,
+    )
+    return VllmEngine(settings)
 
 
 def register_vllm() -> None:
     """What vLLM calls in each of its processes (entry point group vllm.general_plugins)."""
     from expert_system.engine.plugin.register import register
 
-    register(_stored_at)
+    register(_stored)
 
 
-def _stored_at(digest: str) -> Path:
-    """The folder of a stored expert, for the engine's processes.
+def _stored(digest: Digest) -> StoredExpert:
+    """A stored expert, for the engine's processes; its files are hashed as they are read (formats.md 4.9).
 
     Raises:
-        UnknownExpert: the store does not hold it.
+        UnknownExpert: the store does not hold it, or it is quarantined.
         IntegrityError: its bytes changed.
     """
-    from expert_system.domain import Digest
     from expert_system.marketplace.store import Store
 
-    home = Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser()
-    return Store(home).by_digest(Digest(digest)).path
+    return Store(Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser()).by_digest(digest)
 
 
 def _reachable(host: str) -> str:

@@ -29,7 +29,7 @@ from expert_system.errors import EngineError, EngineUnavailable, InvalidRequest,
 from expert_system.package.stored import StoredExpert
 from expert_system.requests import limits
 from expert_system.requests.admission import Admission
-from expert_system.requests.effective import effective, fit_max_tokens
+from expert_system.requests.effective import effective, fit_max_tokens, templated
 from expert_system.telemetry import RequestLine, request_line
 
 Find = Callable[[str, str | None], StoredExpert]
@@ -77,9 +77,10 @@ class Serving:
         planned = composed.planned if composed else ()
         route_s = time.perf_counter() - started
 
-        token_ids = await self._token_ids(generation)
+        ordered = _in_load_order(experts, planned)
+        token_ids, template = await self._token_ids(generation, ordered)
         parameters = fit_max_tokens(
-            await asyncio.to_thread(effective, generation.sampling, _in_load_order(experts, planned)),
+            await asyncio.to_thread(effective, generation.sampling, ordered),
             prompt_tokens=len(token_ids),
             virtual_tokens=composed.virtual_tokens if composed else 0,
             context_tokens=base.context_tokens,
@@ -90,7 +91,7 @@ class Serving:
             experts=planned,
             set_digest=composed.expert_set.digest if composed else None,
             base=base.name,
-            parameters=parameters.described(),
+            parameters=parameters.described() | ({"prompt_template": f"set ({template})"} if template else {}),
         )
         line.planned(plan)
         yield plan
@@ -141,14 +142,17 @@ class Serving:
         if self._engine.state is not EngineState.READY:
             raise EngineUnavailable(f"the engine is {self._engine.state}; try again shortly")
 
-    async def _token_ids(self, generation: Generation) -> tuple[int, ...]:
-        """The prompt as the base reads it."""
+    async def _token_ids(
+        self, generation: Generation, experts: Sequence[StoredExpert]
+    ) -> tuple[tuple[int, ...], str | None]:
+        """The prompt as the base reads it, and whose prompt template stands around it."""
         if generation.prompt is None:
-            return await self._engine.render(generation.messages)
+            messages, template = templated(generation.messages, experts, self._engine.base.digest)
+            return await self._engine.render(messages), template
         token_ids = await self._engine.tokenize(generation.prompt)
         if not token_ids:
             raise InvalidRequest("prompt", "has no token in the base's vocabulary")
-        return token_ids
+        return token_ids, None
 
 
 def _in_load_order(

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from expert_system.domain import Grammar, Sampling
+from expert_system.domain import Grammar, Message, Role, Sampling
 from expert_system.errors import InvalidRequest, PackageError
 from expert_system.package.stored import StoredExpert
 
@@ -70,16 +70,16 @@ def decoding(expert: StoredExpert) -> Sampling:
     """The defaults of an expert's manifest (formats.md 1.7), its grammar read from the package.
 
     Raises:
-        PackageError: the grammar's file cannot be read.
+        PackageError: the grammar is not text.
+        IntegrityError: its bytes are not those that were installed.
     """
     wanted = expert.manifest.decoding
     grammar = None
     if wanted.grammar is not None:
-        path = expert.path / wanted.grammar.path
         try:
-            grammar = Grammar(type=wanted.grammar.type, source=path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PackageError(f"the grammar of {expert.manifest.name} cannot be read: {error}") from None
+            grammar = Grammar(type=wanted.grammar.type, source=expert.read(wanted.grammar.path).decode())
+        except UnicodeDecodeError:
+            raise PackageError(f"{wanted.grammar.path} of {expert.manifest.name} is not UTF-8 text") from None
     return Sampling(
         max_tokens=wanted.max_tokens,
         temperature=wanted.temperature,
@@ -90,6 +90,31 @@ def decoding(expert: StoredExpert) -> Sampling:
         stop=wanted.stop,
         grammar=grammar,
     )
+
+
+def templated(
+    messages: Sequence[Message], experts: Sequence[StoredExpert], base_digest: str
+) -> tuple[tuple[Message, ...], str | None]:
+    """Put the winning expert's prompt template around the last user message (formats.md 1.3).
+
+    Args:
+        messages: the chat; a raw prompt is never touched.
+        experts: in load order; the last one that has a template wins.
+        base_digest: the base whose template counts.
+
+    Returns:
+        The messages, and the source of the template where there is one.
+    """
+    for expert in reversed(experts):
+        binding = expert.manifest.binding_for(base_digest)
+        if binding is None or binding.prompt_template is None:
+            continue
+        for index in reversed(range(len(messages))):
+            if messages[index].role is Role.USER:
+                content = binding.prompt_template.replace("{prompt}", messages[index].content, 1)
+                changed = Message(role=Role.USER, content=content)
+                return (*messages[:index], changed, *messages[index + 1 :]), f"expert {expert.manifest.name}"
+    return tuple(messages), None
 
 
 def fit_max_tokens(found: Effective, *, prompt_tokens: int, virtual_tokens: int, context_tokens: int) -> Effective:
