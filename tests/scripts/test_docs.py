@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from expert_system.app import App, running
+from expert_system.config import Config, ServerSettings
+from expert_system.testing.engine import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,3 +94,21 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_docs_name_no_machine(page: Path) -> None:
     """Pages speak to any reader: no path of the machine they were written on."""
     assert [] == re.findall(r"/root/\S*|/work/\S*|/tmp/\S*|/opt/(?!rocm)\S*", page.read_text(encoding="utf-8"))
+
+
+async def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    """The example is run as written, against a real server in front of the shipped fake engine."""
+    [example] = blocks(ROOT / "README.md", "python")
+    config = Config(home=tmp_path, server=ServerSettings(port=0))
+
+    async with running(App(config, lambda _: FakeEngine())) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", example.replace("127.0.0.1:50051", server.target)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        printed, problem = await asyncio.wait_for(program.communicate(), timeout=30)
+
+    assert "" == problem.decode()
+    assert "word15 length Timings(" in printed.decode()
+    assert printed.decode().endswith("word31")
