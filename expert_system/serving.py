@@ -62,7 +62,7 @@ class Serving:
         """
         with request_line(generation) as line:
             limits.check(generation)
-            with self.admission.admit():
+            with self.admission.admit(generation.request_id):
                 async with aclosing(self._answer(generation, line)) as events:
                     async for event in events:
                         yield event

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from expert_system.errors import EngineUnavailable, Overloaded
+from expert_system.errors import EngineUnavailable, InvalidRequest, Overloaded
 from expert_system.telemetry import IN_FLIGHT
 
 RETRY_AFTER_S = 1.0
@@ -24,7 +24,7 @@ class Admission:
     def __init__(self, limit: int) -> None:
         """Admit at most this many at once."""
         self._limit = limit
-        self._count = 0
+        self._inside: set[str] = set()
         self._closed = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -32,32 +32,35 @@ class Admission:
     @property
     def count(self) -> int:
         """Requests in flight: running, or waiting for the engine."""
-        return self._count
+        return len(self._inside)
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, request_id: str) -> Iterator[None]:
         """Hold a place while the block runs.
 
         Raises:
+            InvalidRequest: a request with this id is inside.
             Overloaded: all places are taken.
             EngineUnavailable: the server drains and takes no more.
         """
         if self._closed:
             raise EngineUnavailable("the server is draining; ask another one or try again when it is back")
-        if self._count >= self._limit:
+        if request_id in self._inside:
+            raise InvalidRequest("request_id", f"{request_id!r} is in flight already; choose another or none")
+        if self.count >= self._limit:
             raise Overloaded(
-                f"{self._count} requests are in flight, as many as this server takes (server.max_requests)",
+                f"{self.count} requests are in flight, as many as this server takes (server.max_requests)",
                 RETRY_AFTER_S,
             )
-        self._count += 1
+        self._inside.add(request_id)
         IN_FLIGHT.inc()
         self._empty.clear()
         try:
             yield
         finally:
-            self._count -= 1
+            self._inside.discard(request_id)
             IN_FLIGHT.dec()
-            if self._count == 0:
+            if not self._inside:
                 self._empty.set()
 
     async def close(self, grace_s: float) -> bool:

@@ -31,6 +31,8 @@ from expert_system.rpc.convert import generation_to_pb, reference_to_pb
 from expert_system.rpc.events import CATEGORIES_BACK
 from expert_system.rpc.pb.expert.v1 import expert_pb2, expert_pb2_grpc, inference_pb2, inference_pb2_grpc, types_pb2
 
+_DETAILS_KEY = "grpc-status-details-bin"
+"""Every error that our server raises has it; one without it comes from the transport."""
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _PLAIN = (
     "name",
@@ -124,7 +126,7 @@ def request(
     sampling: Mapping[str, Any],
 ) -> inference_pb2.GenerateRequest:
     """Write what a caller of `generate` gave."""
-    options = {
+    options: dict[str, Any] = {
         name: tuple(value) if name == "stop" and value is not None else value for name, value in sampling.items()
     }
     return generation_to_pb(
@@ -156,9 +158,13 @@ def named(expert: str | ExpertRef) -> types_pb2.ExpertRef:
 
 def failed(code: grpc.StatusCode, details: str | None, metadata: Any) -> RequestFailed:
     """The error of a call that ended with a status."""
-    pushback = next((value for key, value in metadata or () if key == _PUSHBACK_KEY), None)
+    known = dict(metadata or ())
+    pushback = known.get(_PUSHBACK_KEY)
     retry_after_s = int(pushback) / 1000 if pushback is not None else None
-    return RequestFailed(code, details or f"the server gave no message ({code.name})", retry_after_s)
+    message = details or f"the server gave no message ({code.name})"
+    if code is grpc.StatusCode.UNAVAILABLE and _DETAILS_KEY not in known:
+        message = f"no server answers there; start one with `expert-cli serve` or check the address ({message})"
+    return RequestFailed(code, message, retry_after_s)
 
 
 def answer(events: Sequence[Event]) -> Answer:
