@@ -41,8 +41,8 @@ class Place:
 
     @property
     def stamp(self) -> Path:
-        """Holds the fingerprint of what was installed; written last, so its presence means complete."""
-        return self.root / ".venv/.setup-fingerprint"
+        """Holds the variant and the fingerprint of what was installed; written last, so it means complete."""
+        return self.root / ".venv/.setup"
 
     def constraints(self, variant: str) -> Path:
         """Every pinned version of a variant, without a word on where it comes from."""
@@ -176,4 +176,9 @@ def fingerprint(place: Place, variant: str) -> str:
     digest = hashlib.sha256(f"{variant} {UV} {EXTRAS} {place.root}".encode())
     for path in [place.root / "pyproject.toml", place.constraints(variant), place.excluded]:
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return f"{variant} {digest.hexdigest()}"
+
+
+def variant_before(place: Place) -> str | None:
+    """Tell which variant an earlier run installed."""
+    return place.stamp.read_text().split()[0] if place.stamp.is_file() else None

@@ -28,14 +28,16 @@ Step = tuple[str, Callable[[], None]]
 """What it does, in words that follow "would", and the work itself."""
 
 
-def choose_variant(asked: str | None) -> tuple[str, str]:
-    """Choose the build of vLLM.
+def choose_variant(asked: str | None, before: str | None) -> tuple[str, str]:
+    """Choose the build of vLLM: what was asked for, else what is there, else what the machine can run.
 
     Returns:
         "cpu" or "gpu", and the reason in words.
     """
     if asked:
         return asked, f"asked for with --{asked}"
+    if before:
+        return before, "as before; --cpu or --gpu changes it"
     if answers(["nvidia-smi", "-L"]):
         return "gpu", "nvidia-smi answers"
     if shutil.which("rocminfo") or Path("/opt/rocm").exists():
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     place = Place(root=ROOT, home=Path(os.environ.get("EXPERT_HOME") or Path.home() / ".expert").expanduser())
-    variant, reason = choose_variant(options.variant)
+    variant, reason = choose_variant(options.variant, packages.variant_before(place))
     started_s = time.monotonic()
     say(f"setup: {variant.upper()} variant ({reason})")
     if not (shutil.which("c++") or shutil.which("g++")):
