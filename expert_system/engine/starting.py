@@ -103,9 +103,10 @@ async def handshake(llm: AsyncLLM) -> None:
     Raises:
         EngineError: it does not; serving would silently give wrong answers.
     """
-    from expert_system.engine.plugin.hooks import PLUGIN_VERSION, check
+    from expert_system.engine.plugin import register
+    from expert_system.engine.plugin.hooks import PLUGIN_VERSION
 
-    problems = check()
+    problems = list(register.problems)
     try:
         reports = await asyncio.wait_for(llm.collective_rpc("expert_report"), HANDSHAKE_TIMEOUT_S)
     except Exception as error:
@@ -114,7 +115,7 @@ async def handshake(llm: AsyncLLM) -> None:
         hint = (
             f"VLLM_PLUGINS is {allowed!r}, which leaves it out; unset it or add expert_system"
             if left_out
-            else "vLLM's log says why it did not load"
+            else "; ".join(problems) or "vLLM's log says why it did not load"
         )
         raise EngineError(f"the expert_system plugin is not in vLLM's workers: {hint}") from error
     for report in reports:

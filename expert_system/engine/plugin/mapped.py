@@ -34,7 +34,7 @@ class Part:
     ia3_out: torch.Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class MappedExpert:
     """One expert in this worker's memory."""
 

@@ -12,6 +12,8 @@ from typing import Any
 from expert_system.engine.plugin.hostfiles import Lookup, set_lookup
 
 LOG_VARIABLE = "EXPERT_ENGINE_LOG"
+problems: list[str] = []
+"""What kept the plugin out of this process; the handshake tells."""
 _registered = False
 
 
@@ -31,7 +33,7 @@ def register(lookup: Lookup) -> None:
     _redirect_output()
     from expert_system.engine.plugin import hooks, runfolder
 
-    problems = hooks.check()
+    problems[:] = hooks.check()
     if problems:
         raise RuntimeError(f"vLLM has moved under the expert plugin: {'; '.join(problems)}")
     runfolder.get()

@@ -44,4 +44,5 @@ class ExpertPunicaWrapper(PunicaWrapperBase):
             "this layer type has no expert support on the CPU; leave it out of the adapter's target_modules"
         )
 
-    add_shrink = add_expand = add_lora_embedding = add_lora_linear = add_lora_logits = _not_ours
+    add_shrink = add_expand = add_lora_embedding = add_lora_linear = _not_ours
+    add_lora_logits = apply_lora_full_linear = _not_ours
