@@ -1,20 +1,22 @@
 """The tree of errors; each message names the thing and the next step.
 
-    ExpertSystemError
-    ├── RequestError                the caller's request cannot be served as it is
-    │   ├── InvalidRequest          a field is wrong                              INVALID_ARGUMENT
-    │   ├── UnknownExpert           no stored expert has this name or version     NOT_FOUND
-    │   ├── IncompatibleSet         experts exclude each other or lack another    FAILED_PRECONDITION
-    │   ├── WrongBase               trained for another base                      FAILED_PRECONDITION
-    │   ├── AdapterRefused          weights that cannot be served                 FAILED_PRECONDITION
-    │   ├── Overloaded              over a budget of rank, memory or queue        RESOURCE_EXHAUSTED
-    │   └── DeadlineExceeded        the caller's time is over                     DEADLINE_EXCEEDED
-    ├── IntegrityError              stored bytes are not the signed ones          DATA_LOSS
-    ├── PackageError                an expert on disk that is not well formed
-    ├── VerificationError           a numbered step of formats.md 4 failed
-    ├── EngineError
-    │   └── EngineUnavailable       starting, restarting or gone                  UNAVAILABLE
-    └── ConfigError                 settings that cannot work
+ExpertSystemError
+├── RequestError                the caller's request cannot be served as it is
+│   ├── InvalidRequest          a field is wrong                              INVALID_ARGUMENT
+│   ├── UnknownExpert           no stored expert has this name or version     NOT_FOUND
+│   ├── IncompatibleSet         experts exclude each other or lack another    FAILED_PRECONDITION
+│   ├── WrongBase               trained for another base                      FAILED_PRECONDITION
+│   ├── AdapterRefused          weights that cannot be served                 FAILED_PRECONDITION
+│   ├── Overloaded              over a budget of rank, memory or queue        RESOURCE_EXHAUSTED
+│   └── DeadlineExceeded        the caller's time is over                     DEADLINE_EXCEEDED
+├── IntegrityError              stored bytes are not the signed ones          DATA_LOSS
+├── PackageError                an expert on disk that is not well formed
+├── VerificationError           a numbered step of formats.md 4 failed
+├── MarketplaceError            no expert or version can be had as asked
+│   └── SourceUnavailable       a repository or index cannot be reached, or serves nonsense
+├── EngineError
+│   └── EngineUnavailable       starting, restarting or gone                  UNAVAILABLE
+└── ConfigError                 settings that cannot work
 """
 
 from __future__ import annotations
@@ -88,6 +90,14 @@ class VerificationError(ExpertSystemError):
         """Name the step of formats.md 4, such as "4.2", then the problem."""
         super().__init__(f"step {step}: {problem}")
         self.step = step
+
+
+class MarketplaceError(ExpertSystemError):
+    """No expert or version can be had as asked; the message says why."""
+
+
+class SourceUnavailable(MarketplaceError):
+    """A repository or index cannot be reached, or what it serves is not what it should be."""
 
 
 class EngineError(ExpertSystemError):

@@ -7,6 +7,7 @@ Promise: a package is found only when it is whole; it is never edited; two proce
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +16,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from expert_system.domain import Digest, expert_name
-from expert_system.errors import ExpertSystemError, IntegrityError, UnknownExpert
+from expert_system.errors import ExpertSystemError, IntegrityError, UnknownExpert, VerificationError
 from expert_system.marketplace.home import Home
 from expert_system.marketplace.placing import discard, place
 from expert_system.marketplace.state import Record, State, Status
+from expert_system.marketplace.verify import VerifiedPackage
 from expert_system.package.check import check_package
 from expert_system.package.envelope import Envelope
 from expert_system.package.files import list_folder
@@ -71,7 +73,7 @@ class Store:
             IntegrityError: it is installed, but its bytes changed; it is quarantined now.
         """
         full = expert_name(name)
-        chosen = choose(self._current(self._state.named(full)), version, dev=self._dev)
+        chosen = choose(self._state.named(full), version, dev=self._dev)
         if chosen is None:
             raise UnknownExpert(full, version)
         return self._open(chosen)
@@ -95,6 +97,59 @@ class Store:
     def record(self, digest: Digest) -> Record | None:
         """Where one package came from."""
         return self._state.get(digest)
+
+    def accepted(self, name: str) -> dict[str, Digest]:
+        """Every version of an expert that this node ever accepted, with its digest (4.7, 4.8)."""
+        return self._state.accepted(name)
+
+    def install(self, package: VerifiedPackage) -> StoredExpert:
+        """Store a verified package and let its name mean it; other verified versions become replaced.
+
+        Raises:
+            VerificationError: another process accepted other bytes for this version meanwhile (4.8).
+            PackageError: the fetched files changed under our hands.
+        """
+        stated = package.statement.predicate
+        record = Record(
+            digest=package.digest,
+            name=stated.name,
+            version=stated.version,
+            verified=True,
+            source=package.fetched.source,
+            tag=package.fetched.tag,
+            commit_id=package.fetched.commit_id,
+            keyid=package.keyid,
+            installed_at=now(),
+        )
+        with self.locked(stated.name):
+            place(self.home, package.digest, package.fetched.root, package.statement.files, package.envelope.encode())
+            with self._state.transaction():
+                known = self._state.accepted(stated.name).get(stated.version)
+                if known is not None and known != package.digest:
+                    raise VerificationError(
+                        "4.8", f"{stated.name}@{stated.version} was accepted as {known[:12]} meanwhile"
+                    )
+                self._state.accept(stated.name, stated.version, package.digest)
+                self._state.put(record)
+                self._make_current(record)
+        return self._open(record)
+
+    def make_current(self, digest: Digest) -> StoredExpert:
+        """Let a name mean another stored package, as after `rollback`.
+
+        Raises:
+            UnknownExpert: it is not stored, or quarantined.
+        """
+        expert = self.by_digest(digest)
+        record = self._state.get(digest)
+        assert record is not None
+        with self.locked(record.name), self._state.transaction():
+            self._make_current(record)
+        return expert
+
+    def mark_yanked(self, digest: Digest, *, yanked: bool) -> None:
+        """Note that a version was withdrawn; who has it locked keeps it (5.2)."""
+        self._state.mark_yanked(digest, yanked=yanked)
 
     def install_dev(self, path: Path) -> StoredExpert:
         """Store a local folder as it is, marked unverified; replaces an earlier `--dev` install of the same version.
@@ -140,13 +195,8 @@ class Store:
             gone = [record for record in self._state.named(full) if version in {None, record.version}]
             if not gone:
                 raise UnknownExpert(full, version)
-            with self._state.transaction():
-                for record in gone:
-                    self._state.remove(record.digest)
             for record in gone:
-                self._opened.pop(record.digest, None)
-                if self.home.package(record.digest).is_dir():
-                    discard(self.home, self.home.package(record.digest))
+                self._remove(record)
         return gone
 
     def quarantine(self, digest: Digest) -> None:
@@ -168,11 +218,47 @@ class Store:
         except Timeout:
             raise StoreBusy(f"another process has been working on {name} for {LOCK_TIMEOUT_S:g} s; try again") from None
 
+    @contextmanager
+    def lease(self, digest: Digest) -> Iterator[None]:
+        """Keep `gc` away from a package while this process uses it; ends with the process, however that ends."""
+        self.home.locks.mkdir(parents=True, exist_ok=True)
+        with (self.home.locks / f"{digest}.lease").open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
+
+    def remove_unless_leased(self, record: Record) -> bool:
+        """Forget a package and delete its files, unless some process uses it."""
+        self.home.locks.mkdir(parents=True, exist_ok=True)
+        lease = self.home.locks / f"{record.digest}.lease"
+        with self.locked(record.name), lease.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._remove(record)
+            lease.unlink(missing_ok=True)
+        return True
+
+    def _remove(self, record: Record) -> None:
+        """The record first: a crash leaves a folder that nothing finds, which `gc` deletes."""
+        self._state.remove(record.digest)
+        self._opened.pop(record.digest, None)
+        if self.home.package(record.digest).is_dir():
+            discard(self.home, self.home.package(record.digest))
+
+    def _make_current(self, record: Record) -> None:
+        for other in self._state.named(record.name):
+            if other.verified and other.digest != record.digest and other.status is Status.CURRENT:
+                self._state.mark(other.digest, Status.REPLACED)
+        self._state.mark(record.digest, Status.CURRENT)
+
     def _open(self, record: Record) -> StoredExpert:
         expert = self._opened.get(record.digest)
         if expert is None or expert.verified != record.verified:
             try:
-                expert = open_stored(self.home.package(record.digest), record.digest, verified=record.verified)
+                expert = open_stored(
+                    self.home.package(record.digest), record.digest, verified=record.verified, on_damage=self.quarantine
+                )
             except IntegrityError:
                 if self._state.get(record.digest) is None:
                     raise UnknownExpert(record.name, record.version) from None
@@ -188,16 +274,19 @@ class Store:
 def choose(records: Sequence[Record], version: str | None, *, dev: bool) -> Record | None:
     """Which of an expert's records a name means.
 
-    A named version is found even when yanked. A bare name is the highest version that was not yanked; unless `dev`,
-    verified packages come before unverified ones. Of two with the same version, the one installed last counts.
+    A named version is found even when yanked or replaced. A bare name is the current version, which is the locked one
+    or else the highest that was not yanked; a yanked one only while nothing else is current. Unless `dev`, verified
+    packages come before unverified ones. Of two with the same version, the one installed last counts.
     """
+    usable = [record for record in records if record.status is not Status.QUARANTINED]
     if version is not None:
-        wanted = [record for record in records if record.version == version]
+        wanted = [record for record in usable if record.version == version]
     else:
-        wanted = [record for record in records if not record.yanked]
+        current = [record for record in usable if record.status is Status.CURRENT]
+        wanted = [record for record in current if not record.yanked] or current
     if not dev and any(record.verified for record in wanted):
         wanted = [record for record in wanted if record.verified]
-    return max(wanted, key=lambda record: (record.precedence, record.installed_at), default=None)
+    return max(wanted, key=lambda r: (r.precedence, r.status is Status.CURRENT, r.installed_at), default=None)
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ very buffer that the caller parses (formats.md 4.9).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class StoredExpert:
     """False for `install --dev`; only a server started with `--dev` loads it."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Each path of the package and its sha256, as the statement has them."""
+    on_damage: Callable[[Digest], None] | None = field(default=None, repr=False, compare=False)
+    """Told when a file turns out to be damaged; the store quarantines the package."""
 
     def read(self, path: str) -> bytes:
         """The bytes of one file of the package, hashed.
@@ -43,10 +45,17 @@ class StoredExpert:
         expected = self.files.get(path)
         if expected is None:
             raise IntegrityError(f"{self.manifest.name}@{self.manifest.version} has no file {path!r}")
-        return _read_hashed(self.path, path, expected, self.digest)
+        try:
+            return _read_hashed(self.path, path, expected, self.digest)
+        except IntegrityError:
+            if self.on_damage is not None:
+                self.on_damage(self.digest)
+            raise
 
 
-def open_stored(path: Path, digest: Digest, *, verified: bool) -> StoredExpert:
+def open_stored(
+    path: Path, digest: Digest, *, verified: bool, on_damage: Callable[[Digest], None] | None = None
+) -> StoredExpert:
     """Open a folder of the store; its statement and manifest are checked against the digest.
 
     Raises:
@@ -61,7 +70,9 @@ def open_stored(path: Path, digest: Digest, *, verified: bool) -> StoredExpert:
         manifest = parse_manifest(data, where=str(path / MANIFEST_FILE))
     except PackageError as error:
         raise IntegrityError(f"{_changed(digest, SIGNATURE_FILE)} ({error})") from None
-    return StoredExpert(digest=digest, path=path, manifest=manifest, verified=verified, files=files)
+    return StoredExpert(
+        digest=digest, path=path, manifest=manifest, verified=verified, files=files, on_damage=on_damage
+    )
 
 
 def _read_hashed(root: Path, path: str, expected: str, digest: Digest) -> bytes:
