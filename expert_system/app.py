@@ -65,6 +65,8 @@ class App:
         address = Address(host=config.server.host, port=config.server.port)
         self._rpc: RpcServer = RpcServer(serving, desk, readiness, address)
         self._metrics: MetricsPage | None = None
+        self.port: int | None = None
+        """Where the server listens; None before it does."""
 
     async def start(self) -> Running:
         """Listen (health says NOT_SERVING), warm the engine, and return when requests are taken."""
@@ -72,11 +74,11 @@ class App:
         from expert_system.rpc.metrics import MetricsPage
 
         server = self._config.server
-        port = await self._rpc.start()
+        self.port = await self._rpc.start()
         if server.metrics_port is not None:
             self._metrics = MetricsPage(server.host, server.metrics_port)
         await self.engine.start()
-        target = f"{_reachable(server.host)}:{port}"
+        target = f"{_reachable(server.host)}:{self.port}"
         telemetry.event("ready", target=target, base=self.engine.base.name)
         return Running(
             target=target,
