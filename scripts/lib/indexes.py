@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 
 def pip_settings(config_list: str) -> dict[str, str]:
@@ -58,12 +59,12 @@ def uv_environment(settings: Mapping[str, str], present: Mapping[str, str]) -> d
     return {name: value for name, value in wanted.items() if value and name not in present}
 
 
-def read_environment() -> dict[str, str]:
-    """Ask this interpreter's pip for its settings, translated for uv."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+def read_environment(python: Path) -> dict[str, str]:
+    """Ask the pip of an interpreter for its settings, translated for uv."""
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     return uv_environment(pip_settings(listed.stdout), os.environ)
 
 
 if __name__ == "__main__":
-    for name, value in read_environment().items():
+    for name, value in read_environment(Path(sys.executable)).items():
         print(f"export {name}={shlex.quote(value)}")

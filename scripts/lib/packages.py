@@ -8,6 +8,7 @@ sentence what to do next.
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -87,10 +88,17 @@ def make_environment(place: Place) -> None:
         if not answers([str(place.python), "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 11))"]):
             raise SetupError(".venv is there but is not a working Python 3.11; delete the folder .venv and run again")
         return
-    run(
-        [sys.executable, "-m", "venv", place.root / ".venv"],
-        "could not make .venv; on Debian and Ubuntu install python3.11-venv, then run again",
-    )
+    folder = place.root / ".venv"
+    is_new = not folder.exists()
+    try:
+        run(
+            [sys.executable, "-m", "venv", folder],
+            "could not make .venv; on Debian and Ubuntu install python3.11-venv, then run again",
+        )
+    except SetupError:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)  # half-made, it would look usable to the next run
+        raise
 
 
 def install_uv(place: Place) -> None:
@@ -102,11 +110,6 @@ def install_uv(place: Place) -> None:
         [place.python, "-m", "pip", "install", "--quiet", UV],
         "pip could not install uv; check that pip reaches a package index (pip config list), then run again",
     )
-
-
-def uv_environment() -> dict[str, str]:
-    """Return our environment with pip's settings translated for uv."""
-    return {**os.environ, **read_environment()}
 
 
 def add_torch_index(place: Place, environment: Mapping[str, str], index: str) -> dict[str, str]:
@@ -147,7 +150,7 @@ def install_packages(place: Place, variant: str) -> None:
     """Install the pinned packages and the project itself, in editable form."""
     uv = place.root / ".venv/bin/uv"
     place.stamp.unlink(missing_ok=True)
-    environment = uv_environment()
+    environment = {**os.environ, **read_environment(place.python)}
     if variant == "cpu":
         environment = add_torch_index(place, environment, os.environ["TORCH_CPU_INDEX"])
     unwanted = [line for line in place.excluded.read_text().split("\n") if line and not line.startswith("#")]

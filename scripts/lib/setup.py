@@ -98,7 +98,8 @@ def steps(place: Place, variant: str) -> list[Step]:
             ("make .venv with Python 3.11", partial(packages.make_environment, place)),
             (f"install {packages.UV}", partial(packages.install_uv, place)),
             (
-                f"install the {variant.upper()} variant, pinned by scripts/constraints/{variant}.txt",
+                f"install the {variant.upper()} variant, pinned by scripts/constraints/{variant}.txt "
+                "(the first time this downloads a gigabyte or more)",
                 partial(packages.install_packages, place, variant),
             ),
         ]
@@ -141,6 +142,9 @@ def main(arguments: Sequence[str]) -> int:
     except SetupError as error:
         say(f"setup: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("setup: interrupted; run it again to go on")
+        return 130
     say(f"setup: ready after {time.monotonic() - started_s:.1f} s")
     return 0
 

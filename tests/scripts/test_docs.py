@@ -9,15 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from expert_system.app import App, running
-from expert_system.config import Config, ServerSettings
-from expert_system.testing.engine import FakeEngine
+from expert_system.app import Running
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -96,12 +95,11 @@ def test_the_docs_name_no_machine(page: Path) -> None:
     assert [] == re.findall(r"/root/\S*|/work/\S*|/tmp/\S*|/opt/(?!rocm)\S*", page.read_text(encoding="utf-8"))
 
 
-async def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+async def test_the_python_of_the_readme_runs(start: Callable[[], AbstractAsyncContextManager[Running]]) -> None:
     """The example is run as written, against a real server in front of the shipped fake engine."""
     [example] = blocks(ROOT / "README.md", "python")
-    config = Config(home=tmp_path, server=ServerSettings(port=0))
 
-    async with running(App(config, lambda _: FakeEngine())) as server:
+    async with start() as server:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", example.replace("127.0.0.1:50051", server.target)),
             stdout=asyncio.subprocess.PIPE,

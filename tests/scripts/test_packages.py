@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -160,3 +161,17 @@ def test_a_broken_environment_is_never_deleted(place: Place) -> None:
 
     with pytest.raises(SetupError, match=r"delete the folder \.venv and run again"):
         packages.make_environment(place)
+
+
+def test_a_half_made_environment_does_not_stay(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without ensurepip the folder would be left without pip, and look usable to the next run."""
+    shutil.rmtree(place.root / ".venv")
+    program = place.root / "python"
+    program.write_text(f"#!/bin/sh\nmkdir -p {place.python.parent}; touch {place.python}; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    with pytest.raises(SetupError, match=r"install python3\.11-venv"):
+        packages.make_environment(place)
+
+    assert not (place.root / ".venv").exists()

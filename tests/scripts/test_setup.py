@@ -113,7 +113,8 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(copy: Copy) -> None:
     assert [
         "1. would make .venv with Python 3.11",
         "2. would install uv==0.13.9",
-        "3. would install the CPU variant, pinned by scripts/constraints/cpu.txt",
+        "3. would install the CPU variant, pinned by scripts/constraints/cpu.txt "
+        "(the first time this downloads a gigabyte or more)",
         f"4. would prepare the embedded base in {copy.home}/bases/smollm2-135m-instruct",
     ] == [line.strip() for line in done.stderr.splitlines() if " would " in line]
     assert before == copy.files()
