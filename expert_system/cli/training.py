@@ -1,0 +1,181 @@
+"""`expert-cli dataset generate`, `train` and `validate`: from a recipe to a measured expert.
+
+EXPERT FOLDER -> data set -> adapter + run.json -> figures in evaluation.json and manifest.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from expert_system.cli.connect import Place, Server, connected
+from expert_system.cli.screen import Json, note, result, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from expert_system.client import AsyncClient
+    from expert_system.training.cases import Messages
+    from expert_system.training.train import StepReport
+
+CONCURRENT = 16
+"""Cases in flight at once."""
+MAX_ANSWER_TOKENS = 200
+REPORT_EVERY_STEPS = 10
+
+Manifest = Annotated[
+    Path, typer.Option("--manifest", metavar="PATH", help="The expert's folder, or its manifest.json or recipe.json.")
+]
+
+dataset_app = typer.Typer(help="Training data of an expert.", no_args_is_help=True)
+
+
+@dataset_app.callback()
+def _dataset() -> None:
+    """Training data of an expert."""
+
+
+@dataset_app.command("generate")
+def generate(
+    *,
+    manifest: Manifest,
+    out: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl, validation.jsonl and test.jsonl.")],
+    as_json: Json = False,
+) -> None:
+    """Write the data set that an expert's recipe describes; the same recipe gives the same bytes."""
+    from expert_system.training.dataset import generate as generate_parts
+
+    folder, recipe = _recipe(manifest)
+    out.mkdir(parents=True, exist_ok=True)
+    parts = generate_parts(recipe.dataset, folder)
+    for name, part in parts.items():
+        (out / f"{name}.jsonl").write_bytes(part.to_jsonl())
+    rows = [{"part": name, "examples": len(part.examples), "sha256": part.sha256} for name, part in parts.items()]
+    if as_json:
+        result(rows)
+    else:
+        table(["part", "examples", "sha256"], [[str(value) for value in row.values()] for row in rows])
+
+
+def train(
+    *,
+    manifest: Manifest,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="PATH|NAME", help="The base; without it the recipe's.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and results; a run there is resumed.")],
+    install: Annotated[
+        bool, typer.Option("--install", help="Copy the adapter and run.json into the expert's folder.")
+    ] = False,
+) -> None:
+    """Train an expert's adapter as its recipe says; run it again with the same --out to resume."""
+    from expert_system import config
+    from expert_system.package.base import describe_base
+    from expert_system.package.resolve_base import resolve_base
+    from expert_system.training.dataset import generate as generate_parts
+    from expert_system.training.train import RUN
+    from expert_system.training.train import train as train_adapter
+
+    folder, recipe = _recipe(manifest)
+    described = describe_base(resolve_base(base or recipe.training.base, config.read().config.home))
+    adapter = train_adapter(
+        recipe,
+        generate_parts(recipe.dataset, folder),
+        base=described.path,
+        base_digest=described.binding,
+        out=out,
+        report=_report,
+    )
+    if install:
+        shutil.copytree(adapter, folder / "weights" / recipe.training.base, dirs_exist_ok=True)
+        shutil.copy(out / RUN, folder / RUN)
+    note(f"the adapter is in {adapter}")
+
+
+def validate(
+    *,
+    expert: Annotated[Path, typer.Option("--expert", metavar="PATH", help="The expert's folder.")],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Measure an expert on its held-out cases through the served engine, beside the base and the base with examples.
+
+    The folder is installed with --dev, so the server must run with --dev. evaluation.json and manifest.json are written.
+    """
+    asyncio.run(_validate(expert, server, as_json=as_json))
+
+
+async def _validate(folder: Path, server: str | None, *, as_json: bool) -> None:
+    from expert_system.cli.store import open_store
+    from expert_system.marketplace.store import now
+    from expert_system.training.validate import evaluate, record
+
+    with open_store() as store:
+        installed = store.install_dev(folder)
+    async with connected(Place(server=server, dev=True)) as client:
+        served = await client.experts()
+        loop = asyncio.get_running_loop()
+
+        def ask(conversations: Sequence[Messages], who: str | None) -> Sequence[str]:
+            note(f"asking {len(conversations)} questions of {who or 'the base alone'}")
+            answers = _answers(client, conversations, who, installed.digest)
+            return asyncio.run_coroutine_threadsafe(answers, loop).result()
+
+        evaluation, report = await asyncio.to_thread(evaluate, folder, ask, base_name=served.base, evaluated_at=now())
+    record(folder, evaluation, report)
+    if as_json:
+        result(report)
+        return
+    rows = [
+        [measure.name, *(_shown(getattr(measure, who)) for who in ("base", "few_shot", "expert", "gain"))]
+        for measure in evaluation.measures
+    ]
+    table(["measure", "base", "base, 3 examples", "expert", "gain over base"], rows)
+
+
+async def _answers(client: AsyncClient, conversations: Sequence[Messages], who: str | None, digest: str) -> list[str]:
+    """Ask every question, a bounded number at once.
+
+    Raises:
+        ConfigError: the server answered with another package than the one in the folder.
+    """
+    from expert_system.errors import ConfigError
+
+    slots = asyncio.Semaphore(CONCURRENT)
+
+    async def one(messages: Messages) -> str:
+        async with slots:
+            answer = await client.complete(
+                messages=messages, experts=[who] if who else [], temperature=0.0, max_tokens=MAX_ANSWER_TOKENS
+            )
+        if who and [member.digest for member in answer.plan.experts] != [digest]:
+            raise ConfigError(f"the server's {who} is not the one in the folder; restart it and try again")
+        return answer.text
+
+    return list(await asyncio.gather(*(one(messages) for messages in conversations)))
+
+
+def _recipe(manifest: Path) -> tuple[Path, Any]:
+    from expert_system.training.recipe import read_recipe
+
+    folder = manifest if manifest.is_dir() else manifest.parent
+    return folder, read_recipe(folder / "recipe.json")
+
+
+def _report(step: StepReport) -> None:
+    if step.step % REPORT_EVERY_STEPS and step.validation_loss is None:
+        return
+    held_out = f", held-out {step.validation_loss:.4f}" if step.validation_loss is not None else ""
+    note(
+        f"step {step.step}/{step.steps}: loss {step.loss:.4f}{held_out}, "
+        f"{step.tokens_per_s:.0f} tokens/s, {step.remaining_s / 60:.0f} min left"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
