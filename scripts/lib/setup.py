@@ -98,8 +98,7 @@ def steps(place: Place, variant: str) -> list[Step]:
             ("make .venv with Python 3.11", partial(packages.make_environment, place)),
             (f"install {packages.UV}", partial(packages.install_uv, place)),
             (
-                f"install the {variant.upper()} variant, pinned by scripts/constraints/{variant}.txt "
-                "(the first time this downloads a gigabyte or more)",
+                f"install the {variant.upper()} variant (a download of a gigabyte or more the first time)",
                 partial(packages.install_packages, place, variant),
             ),
         ]

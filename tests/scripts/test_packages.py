@@ -82,6 +82,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**plain, "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_NO_CONFIG": "1"}
 
 
+def replace_program(program: Path, exit_code: int) -> None:
+    """Put a program in its place that only exits."""
+    program.unlink()
+    program.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    program.chmod(0o755)
+
+
 def test_torch_comes_from_its_own_index_when_the_usual_one_lacks_it(
     place: Place, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,10 +134,8 @@ def test_torch_found_nowhere_says_what_to_do(place: Place, environment: dict[str
 def test_an_installation_counts_only_when_it_came_to_its_end(place: Place) -> None:
     """The fingerprint is written last and removed first: an interrupted install is repeated."""
     place.stamp.write_text(packages.fingerprint(place, "gpu"))
-    uv = place.root / ".venv/bin/uv"
-    uv.unlink()
-    uv.write_text("#!/bin/sh\nexit 1\n")
-    uv.chmod(0o755)
+    replace_program(place.python, exit_code=0)  # a pip without settings
+    replace_program(place.root / ".venv/bin/uv", exit_code=1)
 
     with pytest.raises(SetupError, match=r"delete the folder \.venv and run again"):
         packages.install_packages(place, "gpu")
@@ -155,9 +160,7 @@ def test_a_changed_pin_is_noticed(place: Place, changed: str) -> None:
 
 def test_a_broken_environment_is_never_deleted(place: Place) -> None:
     """What is in .venv is the user's: say what to do, do not do it."""
-    place.python.unlink()
-    place.python.write_text("#!/bin/sh\nexit 1\n")
-    place.python.chmod(0o755)
+    replace_program(place.python, exit_code=1)
 
     with pytest.raises(SetupError, match=r"delete the folder \.venv and run again"):
         packages.make_environment(place)

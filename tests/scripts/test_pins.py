@@ -44,17 +44,8 @@ def test_packages_that_break_transformers_are_in_neither() -> None:
 def test_both_variants_agree_on_what_is_ours() -> None:
     """The same client, router and training code runs beside either engine."""
     cpu, gpu = pins("cpu.txt"), pins("gpu.txt")
-    ours = [
-        "grpcio",
-        "protobuf",
-        "pydantic",
-        "transformers",
-        "peft",
-        "onnxruntime",
-        "numpy",
-        "tuf",
-        "dulwich",
-        "pynacl",
-    ]
+    engines = {"apache-tvm-ffi", "torch", "triton"}  # what each build of vLLM pins for itself
 
-    assert {name: cpu[name] for name in ours} == {name: gpu[name] for name in ours}
+    differing = {name for name in cpu.keys() & gpu.keys() if cpu[name] != gpu[name]}
+
+    assert differing <= engines
