@@ -1,4 +1,4 @@
-"""Every bad input gets its own status and a message that names the field, before it reaches the engine (issue 2, item 4)."""
+"""Every bad input gets its own status and a message that names the field, before it reaches the engine."""
 
 from __future__ import annotations
 
