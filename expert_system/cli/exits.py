@@ -7,6 +7,7 @@ from expert_system.errors import (
     ExpertSystemError,
     IntegrityError,
     InvalidRequest,
+    SourceUnavailable,
     UnknownExpert,
     VerificationError,
 )
@@ -25,6 +26,7 @@ _LOCAL: tuple[tuple[type[ExpertSystemError], int], ...] = (
     (UnknownExpert, NOT_FOUND),
     (IntegrityError, VERIFICATION),
     (VerificationError, VERIFICATION),
+    (SourceUnavailable, NETWORK),
 )
 _REMOTE = {
     "INVALID_ARGUMENT": USAGE,

@@ -94,6 +94,10 @@ class Store:
         """Every record, quarantined and replaced packages included."""
         return self._state.records()
 
+    def records_of(self, name: str) -> list[Record]:
+        """Every record of one expert."""
+        return self._state.named(name)
+
     def record(self, digest: Digest) -> Record | None:
         """Where one package came from."""
         return self._state.get(digest)

@@ -9,7 +9,7 @@ publisher wrote is parsed as a manifest before the publisher is known and truste
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class Node:
 
     trust: Trust
     bases: Sequence[BaseDescription]
-    accepted: Mapping[str, Digest]
-    """Every version of this expert that was ever accepted."""
+    accepted: Callable[[str], Mapping[str, Digest]]
+    """Every version of the named expert that was ever accepted, with its digest."""
     now: str
     allow_downgrade: bool = False
 
@@ -236,7 +236,7 @@ def step_6_base(
 def step_7_no_rollback(statement: Statement, node: Node) -> None:
     """4.7: not below the highest version ever accepted, unless that was asked for."""
     version = statement.predicate.version
-    highest = max(node.accepted, key=_precedence, default=version)
+    highest = max(node.accepted(statement.predicate.name), key=_precedence, default=version)
     if _precedence(version) < _precedence(highest) and not node.allow_downgrade:
         raise VerificationError(
             "4.7", f"{statement.predicate.name}@{version} is older than {highest}, which was accepted before; "
@@ -247,7 +247,8 @@ def step_7_no_rollback(statement: Statement, node: Node) -> None:
 def step_8_one_digest(fetched: Fetched, statement: Statement, digest: Digest, node: Node) -> None:
     """4.8: a version has one digest for ever, the one that was accepted, locked or published in the index."""
     stated = statement.predicate
-    for origin, expected in (("accepted before", node.accepted.get(stated.version)), ("asked for", fetched.digest)):
+    before = node.accepted(stated.name).get(stated.version)
+    for origin, expected in (("accepted before", before), ("asked for", fetched.digest)):
         if expected is not None and expected != digest:
             raise VerificationError(
                 "4.8", f"{stated.name}@{stated.version} has digest {digest[:12]}, the one {origin} is {expected[:12]}; "
