@@ -31,6 +31,7 @@ from expert_system.errors import EngineError, ExpertSystemError
 if TYPE_CHECKING:
     from expert_system.client import AsyncClient
 
+SERVE = [sys.executable, "-m", "expert_system.cli", "serve", "--port", "0", "--dev", "--json"]
 EXPERT = "expert-json-parser"
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 30.0
@@ -226,9 +227,8 @@ async def _spawn(log: Path) -> asyncio.subprocess.Process:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "expert_system.cli", "serve", "--port", "0", "--dev", "--json",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=descriptor,
-        )  # fmt: skip
+            *SERVE, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=descriptor
+        )
     finally:
         os.close(descriptor)
 

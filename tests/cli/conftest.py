@@ -18,12 +18,21 @@ from expert_system.package.base import describe_base
 from expert_system.testing.engine import FAKE_BASE, FakeEngine
 def fake(config):
     digest = describe_base(config.home / "bases" / "tiny").binding
-    return FakeEngine(base=dataclasses.replace(FAKE_BASE, name="tiny", digest=digest), token_s=float(os.environ["TOKEN_S"]))
+    base = dataclasses.replace(FAKE_BASE, name="tiny", digest=digest)
+    return FakeEngine(base=base, token_s=float(os.environ["TOKEN_S"]), answer=os.environ.get("ANSWER"))
 app.vllm_engine = fake
 from expert_system.cli import main
 main(sys.argv[1:])
 """
 """`expert-cli` with the shipped fake where vLLM's engine would be."""
+
+DEMO = """
+import sys
+from expert_system.cli import demo
+demo.SERVE = [sys.executable, "-c", {server!r}, *demo.SERVE[3:]]
+demo.main()
+"""
+"""The demonstration, whose server has the fake engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,12 @@ def serve_command() -> list[str]:
 
 
 @pytest.fixture
+def demo_program() -> str:
+    """The demonstration over the fake engine."""
+    return DEMO.format(server=WITH_FAKE)
+
+
+@pytest.fixture
 def environment(home: Path) -> dict[str, str]:
     """The environment of the programs: their own home, no terminal."""
     return {**os.environ, "EXPERT_HOME": str(home), "NO_COLOR": "1", "TERM": "dumb", "TOKEN_S": "0"}
@@ -57,11 +72,12 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cli(environment: dict[str, str]) -> Cli:
-    """Run `expert-cli` to its end; `stdin` is text, `fake` puts the fake engine in, other keywords are environment."""
+    """Run `expert-cli` to its end; `stdin` is text, `fake` puts the fake engine in, `program` is run instead, others are environment."""
 
-    async def run(*args: str, stdin: str = "", fake: bool = False, **more: str) -> Ran:
+    async def run(*args: str, stdin: str = "", fake: bool = False, program: str | None = None, **more: str) -> Ran:
+        words = command(*args, fake=fake) if program is None else [sys.executable, "-c", program, *args]
         process = await asyncio.create_subprocess_exec(
-            *command(*args, fake=fake),
+            *words,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
