@@ -64,7 +64,7 @@ class Acquirer:
             sources = read_sources(self._home.sources)
             market = self._market(staging, sources, allow_downgrade=allow_downgrade)
             wanted: list[Wanted] = []
-            for source in asked:
+            for source in map(_absolute, asked):
                 name = expert_name(source.location) if source.is_name else market.probe(source)
                 wanted.append(_wanted(name, source, sources))
             outcome = self._carry_out(market, wanted, prefer=_others(read_lock(self._lock), wanted))
@@ -222,6 +222,12 @@ class Acquirer:
             digest=entry.digest,
             keyid=entry.keyid,
         )
+
+
+def _absolute(source: Source) -> Source:
+    """A path means the same from wherever the next update is run."""
+    path = Path(source.location).expanduser()
+    return replace(source, location=str(path.resolve())) if not source.is_name and path.exists() else source
 
 
 def _wanted(name: str, source: Source, sources: SourcesFile) -> Wanted:

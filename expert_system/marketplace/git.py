@@ -9,6 +9,7 @@ hold more than the limits. What comes out is not believed: `verify` decides.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +89,7 @@ class Repository:
         """
         check_url(url)
         self.url = url
-        self._path = mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"
+        self.mirror = mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"
 
     def refs(self) -> RemoteRefs:
         """Ask the source for its tags and its default branch."""
@@ -131,7 +132,7 @@ class Repository:
 
     def has(self, commit: str) -> bool:
         """Whether the mirror holds a commit with its whole tree."""
-        if not self._path.is_dir():
+        if not self.mirror.is_dir():
             return False
         try:
             with _errors_of(self.url), self._mirror() as repo:
@@ -175,12 +176,12 @@ class Repository:
 
     def remove_mirror(self) -> None:
         """Delete the mirror; the next fetch makes it again."""
-        shutil.rmtree(self._path, ignore_errors=True)
+        shutil.rmtree(self.mirror, ignore_errors=True)
 
     def _fetch(self, wants: Callable[..., list[bytes]], limits: PackLimits, depth: int | None) -> dict[bytes, bytes]:
         """Fetch into a file, measure it, and only then let the mirror have it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._path.parent) as aside, _client(self.url, limits.pack) as (client, path):
+        self.mirror.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.mirror.parent) as aside, _client(self.url, limits.pack) as (client, path):
             sink = Sink(aside, limits.pack, self.url)
             asked: dict[bytes, bytes] = {}
 
@@ -201,14 +202,14 @@ class Repository:
 
     @contextmanager
     def _mirror(self) -> Iterator[Repo]:
-        if not self._path.is_dir():
-            aside = Path(tempfile.mkdtemp(prefix="new.", dir=self._path.parent))
+        if not self.mirror.is_dir():
+            aside = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.new.", dir=self.mirror.parent))
             Repo.init_bare(str(aside)).close()
             try:
-                aside.rename(self._path)
+                aside.rename(self.mirror)
             except OSError:
                 shutil.rmtree(aside, ignore_errors=True)
-        with Repo(str(self._path), bare=True) as repo:
+        with Repo(str(self.mirror), bare=True) as repo:
             yield repo
 
 

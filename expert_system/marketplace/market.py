@@ -22,7 +22,7 @@ from expert_system.marketplace.staging import Staging, is_archive, is_plain_fold
 from expert_system.marketplace.state import Status
 from expert_system.marketplace.store import Store
 from expert_system.marketplace.trust import Trust, moment, read_trust
-from expert_system.marketplace.verify import Node, VerifiedPackage, verify
+from expert_system.marketplace.verify import Fetched, Node, VerifiedPackage, verify
 from expert_system.package.base import BaseDescription
 from expert_system.package.manifest import Manifest
 
@@ -109,12 +109,22 @@ class Market:
             SourceUnavailable: the source does not answer.
         """
         if candidate not in self._verified:
-            fetched = self._staging.fetch(candidate)
-            package = verify(fetched, self._node())
+            package = self.check(self._staging.fetch(candidate))
             if candidate.name not in {"", package.manifest.name}:
                 raise MarketplaceError(f"{candidate.source} holds {package.manifest.name}, not {candidate.name}")
             self._verified[candidate] = package
         return self._verified[candidate]
+
+    def check(self, fetched: Fetched) -> VerifiedPackage:
+        """Take what was fetched, or a folder as it is, through every verification step."""
+        node = Node(
+            trust=self._trust,
+            bases=self._bases,
+            accepted=self._store.accepted,
+            now=moment(),
+            allow_downgrade=self._allow_downgrade,
+        )
+        return verify(fetched, node)
 
     def stored(self, candidate: Candidate) -> Digest | None:
         """The digest of a candidate that is installed already: the same version from the same commit or with the same digest."""
@@ -165,15 +175,6 @@ class Market:
             for record in self._store.records_of(name)
             if record.verified and record.status is not Status.QUARANTINED
         ]
-
-    def _node(self) -> Node:
-        return Node(
-            trust=self._trust,
-            bases=self._bases,
-            accepted=self._store.accepted,
-            now=moment(),
-            allow_downgrade=self._allow_downgrade,
-        )
 
 
 def rules_of(manifest: Manifest) -> Rules:

@@ -43,7 +43,7 @@ def place(home: Home, digest: Digest, source: Path, files: Mapping[str, str], en
         return target
     home.aside.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{digest}.", dir=home.aside))
+    aside = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.{digest[:16]}.", dir=home.aside))
     try:
         for path, sha256 in files.items():
             _copy(source / path, aside / path, sha256)
@@ -64,7 +64,7 @@ def place(home: Home, digest: Digest, source: Path, files: Mapping[str, str], en
 def discard(home: Home, folder: Path) -> None:
     """Take a folder out of the store in one step, then delete it."""
     home.aside.mkdir(parents=True, exist_ok=True)
-    grave = Path(tempfile.mkdtemp(prefix="removed.", dir=home.aside))
+    grave = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.removed.", dir=home.aside))
     folder.rename(grave / folder.name)
     sync_folder(folder.parent)
     shutil.rmtree(grave)

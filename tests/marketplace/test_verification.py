@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from expert_system.marketplace.sources import Source
 from expert_system.marketplace.store import Store
 from expert_system.marketplace.trust import add_key, revoke_key
 from expert_system.marketplace.verify import Fetched, VerifiedPackage
+from expert_system.package.envelope import read_envelope
 from expert_system.package.files import SIGNATURE_FILE
 from expert_system.package.keys import SecretKey
+from expert_system.package.signing import sign_payload
 from expert_system.testing.expert import make_base, make_expert
 from expert_system.testing.market import Market, contents, flip_one_byte, git, weights_of
 
@@ -49,6 +51,10 @@ def _executable(folder: Path) -> None:
 
 def _pickle(folder: Path) -> None:
     (folder / "adapter_model.bin").write_bytes(b"\x80\x04.")
+
+
+def _extra(folder: Path) -> None:
+    (folder / "extra.txt").write_text("x")
 
 
 def _twin(folder: Path) -> None:
@@ -91,7 +97,7 @@ def test_a_flipped_byte_is_refused(market: Market, store: Store, acquirer: Acqui
 
 def test_an_added_file_is_refused(market: Market, store: Store, acquirer: Acquirer) -> None:
     """formats.md 4.2: nothing besides the listed files."""
-    market.publish(after_signing=lambda folder: (folder / "extra.txt").write_text("x") and None)
+    market.publish(after_signing=_extra)
     refused(acquirer, store, market.source("expert-sql"), "4.2", "extra.txt.*added")
 
 
@@ -162,15 +168,13 @@ def test_the_statement_of_a_dev_install_is_never_valid(market: Market, store: St
     folder = market.publish()
     dev = store.install_dev(folder.rename(folder.parent / "plain"))
     forged = market.repository("forged")
-    forged.mkdir()
-    for path in (*dev.files, SIGNATURE_FILE):
-        (forged / path).parent.mkdir(parents=True, exist_ok=True)
-        (forged / path).write_bytes((dev.path / path).read_bytes())
-    (forged / SIGNATURE_FILE).unlink(missing_ok=True)
-    (forged / SIGNATURE_FILE).write_bytes((dev.path / SIGNATURE_FILE).read_bytes())
-    (forged / SIGNATURE_FILE).chmod(0o644)
+    shutil.copytree(dev.path, forged)
     with pytest.raises(VerificationError, match="unsigned"):
         acquirer.install([Source(location=str(forged))])
+    payload = read_envelope((forged / SIGNATURE_FILE).read_bytes()).payload
+    (forged / SIGNATURE_FILE).chmod(0o644)
+    (forged / SIGNATURE_FILE).write_bytes(sign_payload(payload, market.key).encode())
+    refused(acquirer, store, Source(location=str(forged)), "4.5", "install --dev")
 
 
 def test_shapes_that_lie_about_the_declared_base_are_refused(market: Market, store: Store, acquirer: Acquirer) -> None:
@@ -228,7 +232,7 @@ def test_bytes_changed_in_the_store_are_refused_when_read_and_the_expert_is_quar
     expert = acquirer.install([market.source("expert-sql")]).installed[0]
     weights = weights_of(expert.path)
     flip_one_byte(weights)
-    with pytest.raises(IntegrityError, match="adapter_model.safetensors"):
+    with pytest.raises(IntegrityError, match=r"adapter_model\.safetensors"):
         expert.read(str(weights.relative_to(expert.path)))
     with pytest.raises(UnknownExpert):
         store.find("sql")
@@ -241,7 +245,7 @@ def test_stored_files_cannot_be_written_by_accident(market: Market, store: Store
     """formats.md 7.1: a stored package is never edited."""
     market.publish()
     expert = acquirer.install([market.source("expert-sql")]).installed[0]
-    assert all(not os.stat(expert.path / path).st_mode & 0o222 for path in expert.files)
+    assert all(not (expert.path / path).stat().st_mode & 0o222 for path in expert.files)
 
 
 def test_only_verify_makes_a_verified_package(market: Market) -> None:
