@@ -169,7 +169,7 @@ def vllm_engine(config: Config) -> Engine:
         log=config.home / LOG_FOLDER / "engine.log",
         extra=given.extra,
     )
-    return VllmEngine(settings)
+    return VllmEngine(settings, _stored)
 
 
 def register_vllm() -> None:

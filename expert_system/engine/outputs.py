@@ -53,7 +53,7 @@ def _structured(grammar: Grammar) -> Any:
     return StructuredOutputsParams(**{_STRUCTURED[grammar.type]: source})
 
 
-def events(output: RequestOutput, attach_s: float) -> Iterator[Delta | Finished]:
+def events(output: RequestOutput, attach_s: float, virtual_tokens: int) -> Iterator[Delta | Finished]:
     """Our events for one of vLLM's outputs."""
     completion = output.outputs[0]
     if completion.text or completion.token_ids:
@@ -63,7 +63,7 @@ def events(output: RequestOutput, attach_s: float) -> Iterator[Delta | Finished]
             logprobs=_logprobs(completion.token_ids, completion.logprobs),
         )
     if output.finished:
-        yield _finished(output, attach_s)
+        yield _finished(output, attach_s, virtual_tokens)
 
 
 def _logprobs(token_ids: Any, logprobs: Any) -> tuple[TokenLogprob, ...]:
@@ -79,7 +79,7 @@ def _logprobs(token_ids: Any, logprobs: Any) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _finished(output: RequestOutput, attach_s: float) -> Finished:
+def _finished(output: RequestOutput, attach_s: float, virtual_tokens: int) -> Finished:
     reason = output.outputs[0].finish_reason
     if reason not in set(FinishReason):
         raise EngineError(f"vLLM ended request {output.request_id} with {reason!r}; its log says why")
@@ -87,9 +87,10 @@ def _finished(output: RequestOutput, attach_s: float) -> Finished:
     return Finished(
         finish_reason=FinishReason(reason),
         usage=Usage(
-            prompt_tokens=len(output.prompt_token_ids or ()),
+            prompt_tokens=len(output.prompt_token_ids or ()) - virtual_tokens,
             completion_tokens=stats.num_generation_tokens,
             cached_tokens=output.num_cached_tokens or 0,
+            virtual_tokens=virtual_tokens,
         ),
         attach_s=attach_s,
         queue_s=max(0.0, stats.scheduled_ts - stats.queued_ts),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from expert_system.domain import Digest, ExpertSet
@@ -20,15 +21,28 @@ from expert_system.engine.settings import VllmSettings
 from expert_system.errors import IncompatibleSet
 
 if TYPE_CHECKING:
+    import torch
     from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
+
+    from expert_system.engine.plugin.hostfiles import Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A set whose host files are there."""
+
+    request: LoRARequest
+    soft_prompt: torch.Tensor | None
+    """The members' virtual tokens in load order, shape (tokens, hidden)."""
 
 
 class Residence:
     """Sets by digest: their ids, their users, their pins."""
 
-    def __init__(self, settings: VllmSettings) -> None:
-        """Start with nothing."""
+    def __init__(self, settings: VllmSettings, lookup: Lookup) -> None:
+        """Start with nothing; `lookup` finds stored experts."""
+        self._lookup = lookup
         self._files = SetFiles(settings.home)
         self._ids = itertools.count(1)
         self._id_of: dict[Digest, int] = {}
@@ -36,11 +50,15 @@ class Residence:
         self._uses: Counter[Digest] = Counter()
         self._pinned: set[Digest] = set()
         self._llm: AsyncLLM | None = None
-        self._building: dict[Digest, asyncio.Task[LoRARequest]] = {}
+        self._building: dict[Digest, asyncio.Task[Ready]] = {}
+        self._ready: dict[Digest, Ready] = {}
 
     def restarted(self, llm: AsyncLLM) -> None:
         """A fresh engine: it holds nothing yet."""
         self._llm = llm
+        self._ready.clear()
+        self._sets.clear()
+        self._pinned.clear()
 
     @property
     def _engine(self) -> Any:
@@ -55,7 +73,7 @@ class Residence:
         """That request is over."""
         self._uses[expert_set.digest] -= 1
 
-    async def ensure(self, expert_set: ExpertSet) -> LoRARequest:
+    async def ensure(self, expert_set: ExpertSet) -> Ready:
         """Write the set's file and its members' host files, off the event loop; concurrent calls share the work.
 
         Raises:
@@ -67,20 +85,23 @@ class Residence:
             task = asyncio.create_task(asyncio.to_thread(self._build, expert_set))
             self._building[digest] = task
             task.add_done_callback(lambda _: self._building.pop(digest, None))
-        request = await asyncio.shield(task)
+        ready = await asyncio.shield(task)
         self._sets.pop(digest, None)
         self._sets[digest] = expert_set
-        return request
+        return ready
 
-    def _build(self, expert_set: ExpertSet) -> LoRARequest:
+    def _build(self, expert_set: ExpertSet) -> Ready:
         from expert_system.engine.plugin.hostfiles import HostFiles
+        from expert_system.engine.plugin.softprompt import join
 
         self._files.write(expert_set)
         request = self._request(expert_set.digest)
-        files = HostFiles.of_engine(self._engine.vllm_config)
-        for member in files.members(request):
-            files.ensure(member)
-        return request
+        files = HostFiles.of_engine(self._engine.vllm_config, self._lookup)
+        paths = [files.ensure(member) for member in files.members(request)]
+        ready = self._ready.get(expert_set.digest)
+        if ready is None:
+            ready = self._ready[expert_set.digest] = Ready(request, join(paths))
+        return ready
 
     def _request(self, digest: Digest) -> LoRARequest:
         from vllm.lora.request import LoRARequest

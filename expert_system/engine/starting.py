@@ -64,6 +64,7 @@ def engine_arguments(settings: VllmSettings) -> dict[str, Any]:
         "kv_cache_memory_bytes": settings.kv_cache_bytes,
         "scheduling_policy": "priority",
         "enforce_eager": True,
+        "enable_prompt_embeds": True,  # soft prompts
         "seed": settings.seed,
     }
     if settings.context_tokens is not None:

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from expert_system.domain import Delta, Digest, EngineState, ExpertSet, Message
-from expert_system.engine import outputs, starting
+from expert_system.engine import outputs, prompts, starting
 from expert_system.engine.interface import Attached, EngineRequest, Finished, Residency, ServedBase
 from expert_system.engine.residence import Residence
 from expert_system.engine.settings import VllmSettings
@@ -24,6 +24,8 @@ from expert_system.errors import AdapterRefused, EngineUnavailable, ExpertSystem
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+
+    from expert_system.engine.plugin.hostfiles import Lookup
 
 WATCH_INTERVAL_S = 0.5
 """How often a quiet engine is asked whether it lives; a busy one says so by itself."""
@@ -34,13 +36,18 @@ RESTART_DELAYS_S = (0.0, 2.0, 10.0, 30.0)
 class VllmEngine:
     """One vLLM engine in child processes; implements `engine.interface.Engine`."""
 
-    def __init__(self, settings: VllmSettings) -> None:
-        """Remember what to start; nothing runs yet."""
+    def __init__(self, settings: VllmSettings, lookup: Lookup) -> None:
+        """Remember what to start; nothing runs yet.
+
+        Args:
+            settings: what to start vLLM with.
+            lookup: finds a stored expert by its digest; runs in a thread.
+        """
         self._settings = settings
         self._state = EngineState.STOPPED
         self._llm: AsyncLLM | None = None
         self._base: ServedBase | None = None
-        self._residence = Residence(settings)
+        self._residence = Residence(settings, lookup)
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -133,24 +140,25 @@ class VllmEngine:
         """Run one request."""
         llm = self._running()
         attach_s = 0.0
-        lora_request = None
+        ready = None
         try:
             if request.expert_set is not None:
                 self._residence.begin(request.expert_set)
                 started = time.perf_counter()
-                lora_request = await self._residence.ensure(request.expert_set)
+                ready = await self._residence.ensure(request.expert_set)
                 attach_s = time.perf_counter() - started
+            virtual = ready.soft_prompt if ready else None
             produced = llm.generate(
-                {"prompt_token_ids": list(request.token_ids)},
+                prompts.engine_prompt(request.token_ids, virtual),
                 outputs.sampling_params(request.sampling),
                 request.request_id,
-                lora_request=lora_request,
+                lora_request=ready.request if ready else None,
                 priority=request.priority,
                 trace_headers=request.trace_headers or None,
             )
             async with aclosing(produced) as stream:
                 async for output in stream:
-                    for event in outputs.events(output, attach_s):
+                    for event in outputs.events(output, attach_s, 0 if virtual is None else len(virtual)):
                         yield event
         except ExpertSystemError:
             raise
@@ -179,9 +187,9 @@ class VllmEngine:
         """Bring a set into memory and, when a slot is idle, into a slot."""
         llm = self._running()
         started = time.perf_counter()
-        lora_request = await self._residence.ensure(expert_set)
+        ready = await self._residence.ensure(expert_set)
         loaded = time.perf_counter()
-        await llm.add_lora(lora_request)
+        await llm.add_lora(ready.request)
         return Attached(load_s=loaded - started, attach_s=time.perf_counter() - loaded)
 
     async def unload(self, set_digest: Digest) -> None:

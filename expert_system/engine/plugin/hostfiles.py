@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 from expert_system.engine.plugin import baseweights, runfolder
-from expert_system.engine.plugin.adapter import CONFIG_FILE, WEIGHTS_FILE, read_adapter
+from expert_system.engine.plugin.adapter import CONFIG_FILE, SOFT_PROMPT, WEIGHTS_FILE, read_adapter
 from expert_system.engine.sets import SCHEMA
 from expert_system.domain import Digest
 from expert_system.errors import AdapterRefused, IntegrityError
@@ -60,16 +60,23 @@ class HostMember:
 class HostFiles:
     """The host files of one engine."""
 
-    def __init__(self, base: Path, dtype: torch.dtype) -> None:
-        """Serve experts on this base with adapter tensors of this type."""
+    def __init__(self, base: Path, dtype: torch.dtype, lookup: Lookup | None = None) -> None:
+        """Serve experts on this base with adapter tensors of this type.
+
+        Args:
+            base: folder of the base.
+            dtype: of the engine's adapter arithmetic.
+            lookup: finds stored experts; None is what this process was registered with.
+        """
         self._base = base
         self._dtype = dtype
+        self._lookup = lookup
         self._known: dict[tuple[str, str], tuple[HostMember, ...]] = {}
 
     @classmethod
-    def of_engine(cls, vllm_config: Any) -> HostFiles:
+    def of_engine(cls, vllm_config: Any, lookup: Lookup | None = None) -> HostFiles:
         """The host files of the engine that has this configuration."""
-        return cls(Path(vllm_config.model_config.model), vllm_config.lora_config.lora_dtype)
+        return cls(Path(vllm_config.model_config.model), vllm_config.lora_config.lora_dtype, lookup)
 
     def members(self, request: Any) -> tuple[HostMember, ...]:
         """Who takes part in a `LoRARequest`: the members of a set file, or one plain PEFT folder.
@@ -89,7 +96,9 @@ class HostFiles:
 
     def path(self, member: HostMember) -> Path:
         """Where the member's host file is, or would be."""
-        return runfolder.get() / f"{member.key}.safetensors"
+        base = baseweights.description(self._base).base_digest[:16]
+        kind = str(self._dtype).removeprefix("torch.")
+        return runfolder.get() / f"{member.key}.{base}.{kind}.safetensors"
 
     def ensure(self, member: HostMember) -> Path:
         """Make the member's host file if it is not there; read, hash and check its bytes on the way.
@@ -124,6 +133,8 @@ class HostFiles:
             if twice:
                 raise AdapterRefused(f"{where}: another adapter of this expert has {twice[0]} already")
             tensors.update(found)
+        if member.folder is not None and SOFT_PROMPT in tensors:
+            raise AdapterRefused(f"{member.folder}: a LoRARequest cannot carry a soft prompt; use the gRPC server for it")
         return {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
 
     def _sources(self, member: HostMember) -> Iterator[tuple[str, bytes, bytes]]:
@@ -134,9 +145,10 @@ class HostFiles:
                 raise AdapterRefused(f"{member.folder} changed while it was read; load it under another name and id")
             yield str(member.folder), config, weights
             return
-        if _lookup is None:
+        lookup = self._lookup or _lookup
+        if lookup is None:
             raise AdapterRefused("this process knows no store; start it with the expert_system plugin")
-        stored = _lookup(Digest(member.key))
+        stored = lookup(Digest(member.key))
         served = baseweights.description(self._base).binding
         binding = stored.manifest.binding_for(served)
         if binding is None:
