@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -31,27 +32,35 @@ def _own_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An $EXPERT_HOME with a tiny base and three unverified experts: sql, json (with defaults of its own), other-base."""
-    found = tmp_path / "home"
+@pytest.fixture(scope="session")
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `home` is a copy of; made once."""
+    folder = tmp_path_factory.mktemp("prepared")
+    found = folder / "home"
     base = make_base(found / "bases" / "tiny")
-    other = make_base(tmp_path / "other", seed=1)
+    other = make_base(folder / "other", seed=1)
     store = Store(found)
-    for folder in (
-        make_expert(tmp_path / "sql", base),
+    store.install_dev(make_expert(folder / "sql", base))
+    store.install_dev(
         make_expert(
-            tmp_path / "json",
+            folder / "json",
             base,
             name="expert-json",
             rank=8,
             composition={"category": "format", "load_order": 1},
             decoding={"temperature": 0.5, "stop": ["###"], "max_tokens": 12},
-        ),
-        make_expert(tmp_path / "other-expert", other, name="expert-other-base"),
-    ):
-        store.install_dev(folder)
+        )
+    )
+    store.install_dev(make_expert(folder / "other-expert", other, name="expert-other-base"))
     store.close()
+    return found
+
+
+@pytest.fixture
+def home(prepared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An $EXPERT_HOME with a tiny base and three unverified experts: sql, json (with defaults of its own), other-base."""
+    found = tmp_path / "home"
+    shutil.copytree(prepared_home, found)
     monkeypatch.setenv("EXPERT_HOME", str(found))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -28,15 +29,13 @@ async def target(start: Any) -> Any:
 
 
 def test_help_answers_at_once() -> None:
-    """`--help` in under 0.4 s; the best of five, since other programs share the machine."""
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "expert_system.cli", "--help"], capture_output=True)
-        times.append(time.perf_counter() - started)
-        assert 0 == done.returncode
+    """Under 0.4 s of processor time: on a machine to itself that is the time a person waits."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "expert_system.cli", "--help"], capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
 
-    assert min(times) < 0.4
+    assert 0 == done.returncode
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.4
 
 
 def test_help_imports_nothing_heavy() -> None:
