@@ -62,7 +62,6 @@ def train(
     base_digest: str,
     out: Path,
     report: Callable[[StepReport], None],
-    stop_after_step: int | None = None,
 ) -> Path:
     """Train an adapter, or continue the run whose checkpoint lies in `out`.
 
@@ -72,8 +71,7 @@ def train(
         base: folder of the base model.
         base_digest: what the base's tensors hash to; recorded.
         out: folder of checkpoints and results; made when missing.
-        report: called after every step.
-        stop_after_step: leave after this step with a checkpoint, as if killed.
+        report: called after every step; what it raises ends the run, which can then be resumed.
 
     Returns:
         The folder of the finished adapter in PEFT's layout; `run.json` beside it is written last.
@@ -121,6 +119,9 @@ def train(
         now = time.monotonic()
         progress.trained_s = trained_before_s + now - started
         pace = (progress.tokens - tokens_before) / (now - started)
+        if now - saved > how.checkpoint_every_s:
+            save_checkpoint(out / CHECKPOINT, parameters, optimizer, progress)
+            saved = now
         report(
             StepReport(
                 step=progress.step,
@@ -132,14 +133,8 @@ def train(
                 remaining_s=sum(len(row.ids) for rest in batches[progress.step :] for row in rest) / pace,
             )
         )
-        leaving = progress.step == stop_after_step
-        if now - saved > how.checkpoint_every_s or leaving:
-            save_checkpoint(out / CHECKPOINT, parameters, optimizer, progress)
-            saved = now
-        if leaving:
-            break
 
-    adapter = _save_adapter(model, out)
+    adapter = _save_adapter(model, out, how.base)
     _write_run(out, adapter, recipe, parts, progress, base_digest)
     return adapter
 
@@ -198,7 +193,7 @@ def _write_aside(tensors: dict[str, torch.Tensor], path: Path) -> None:
     aside.replace(path)
 
 
-def _save_adapter(model: Any, out: Path) -> Path:
+def _save_adapter(model: Any, out: Path, base_name: str) -> Path:
     """Write the best weights in BF16, as `PeftModel.from_pretrained` reads them."""
     folder = out / ADAPTER
     folder.mkdir(exist_ok=True)
@@ -206,6 +201,7 @@ def _save_adapter(model: Any, out: Path) -> Path:
     _write_aside({name: value.to(torch.bfloat16) for name, value in best.items()}, folder / "adapter_model.safetensors")
     config = model.peft_config["default"]
     config.inference_mode = True
+    config.base_model_name_or_path = base_name
     config.save_pretrained(folder)
     return folder
 
