@@ -300,7 +300,7 @@ def _tell(outcome: Outcome, store: Store, *, as_json: bool) -> None:
 
     bases = store.home.installed_bases()
     installed = [describe(expert, store.record(expert.digest), bases) for expert in outcome.installed]
-    kept = [describe(expert, store.record(expert.digest), bases) for expert in outcome.kept]
+    kept = [{"name": record.name, "version": record.version, "digest": record.digest} for record in outcome.kept]
     if as_json:
         failed = [{"name": name, "problem": str(error)} for name, error in outcome.failed]
         result({"installed": installed, "kept": kept, "failed": failed})

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expert_system.domain import Digest, expert_name
-from expert_system.errors import ExpertSystemError, InvalidRequest, MarketplaceError, UnknownExpert
+from expert_system.domain import expert_name
+from expert_system.errors import ExpertSystemError, MarketplaceError, UnknownExpert
 from expert_system.marketplace.lock import Lock, Locked, read_lock, write_lock
 from expert_system.marketplace.market import Market
 from expert_system.marketplace.resolve import Candidate, Catalogue, Requirement, resolve
 from expert_system.marketplace.sources import Source, SourcesFile, Wanted, read_sources, write_sources
 from expert_system.marketplace.staging import Staging
-from expert_system.marketplace.state import Status
+from expert_system.marketplace.state import Record, Status
 from expert_system.marketplace.store import Store
 from expert_system.package.stored import StoredExpert
 
@@ -32,8 +32,8 @@ class Outcome:
 
     installed: tuple[StoredExpert, ...] = ()
     """New on this node, requirements included."""
-    kept: tuple[StoredExpert, ...] = ()
-    """Already there."""
+    kept: tuple[Record, ...] = ()
+    """Already there; those that were replaced before are current again."""
     failed: tuple[tuple[str, ExpertSystemError], ...] = ()
     """Experts of an update that stay as they were, and why."""
 
@@ -70,7 +70,7 @@ class Acquirer:
             outcome = self._carry_out(market, wanted, prefer=_others(read_lock(self._lock), wanted))
             for entry in wanted:
                 sources = sources.with_expert(entry)
-            write_sources(self._home.sources, sources)
+            self._write_sources(sources)
             return outcome
 
     def install_locked(self, lock: Path | None = None, *, mirrors: Sequence[tuple[str, str]] = ()) -> Outcome:
@@ -88,7 +88,7 @@ class Acquirer:
             market = self._market(staging, SourcesFile(), allow_downgrade=True)
             found = [self._locked_candidate(entry, mirrors) for entry in wanted.experts]
             outcome = self._settle(market, found)
-            write_lock(self._lock, wanted)
+            self._write_lock(wanted)
             return outcome
 
     def update(self, names: Iterable[str] = (), *, tolerant: bool = False) -> Outcome:
@@ -115,7 +115,7 @@ class Acquirer:
             prefer = {entry.name: entry.version for entry in lock.experts} if chosen else _held(sources)
             prefer = {name: version for name, version in prefer.items() if name not in chosen}
             outcome = self._update(market, wanted, prefer, tolerant=tolerant)
-            write_sources(self._home.sources, sources)
+            self._write_sources(sources)
             return outcome
 
     def rollback(self, name: str, version: str | None = None) -> StoredExpert:
@@ -144,7 +144,7 @@ class Acquirer:
                 )
             target = max(fitting, key=lambda record: record.precedence)
             expert = self._store.make_current(target.digest)
-            write_lock(self._lock, lock.replaced(_entry(self._store, expert)))
+            write_lock(self._lock, lock.replaced(_entry(target)))
             sources = read_sources(self._home.sources)
             held = [e.model_copy(update={"held": target.version}) for e in sources.experts if e.name == full]
             for followed in held:
@@ -183,20 +183,37 @@ class Acquirer:
         asked = [Requirement(name=entry.name, range=entry.range) for entry in wanted]
         chosen = resolve(asked, market, preferred=prefer, bases=market.bases)
         outcome = self._settle(market, list(chosen.values()))
-        experts = {expert.manifest.name: expert for expert in (*outcome.installed, *outcome.kept)}
-        lock = read_lock(self._lock)
-        write_lock(self._lock, lock.replaced(*(_entry(self._store, experts[name]) for name in chosen)))
+        self._write_lock(
+            read_lock(self._lock).replaced(
+                *(_entry(record) for record in outcome.kept),
+                *(_entry(self._store.record(expert.digest)) for expert in outcome.installed),
+            )
+        )
         return outcome
 
     def _settle(self, market: Market, candidates: Sequence[Candidate]) -> Outcome:
         known = {candidate: market.stored(candidate) for candidate in candidates}
         packages = [market.package(candidate) for candidate, digest in known.items() if digest is None]
         installed = tuple(self._store.install(package) for package in packages)
-        kept = tuple(self._store.make_current(digest) for digest in known.values() if digest is not None)
+        kept: list[Record] = []
         for candidate, digest in known.items():
-            if digest is not None:
-                self._store.mark_yanked(digest, yanked=candidate.yanked)
-        return Outcome(installed=installed, kept=kept)
+            record = self._store.record(digest) if digest is not None else None
+            if record is None:
+                continue
+            if record.status is not Status.CURRENT:
+                self._store.make_current(record.digest)
+            if record.yanked != candidate.yanked:
+                self._store.mark_yanked(record.digest, yanked=candidate.yanked)
+            kept.append(record)
+        return Outcome(installed=installed, kept=tuple(kept))
+
+    def _write_lock(self, lock: Lock) -> None:
+        if lock != read_lock(self._lock):
+            write_lock(self._lock, lock)
+
+    def _write_sources(self, sources: SourcesFile) -> None:
+        if sources != read_sources(self._home.sources):
+            write_sources(self._home.sources, sources)
 
     def _market(self, staging: Staging, sources: SourcesFile, *, allow_downgrade: bool = False) -> Market:
         locations = {
@@ -249,10 +266,9 @@ def _held(sources: SourcesFile) -> dict[str, str]:
     return {entry.name: entry.held for entry in sources.experts if entry.held is not None}
 
 
-def _entry(store: Store, expert: StoredExpert) -> Locked:
-    record = store.record(Digest(expert.digest))
-    if record is None or record.keyid is None:
-        raise InvalidRequest("lock", f"{expert.manifest.name} is unverified, and a lock holds verified experts only")
+def _entry(record: Record | None) -> Locked:
+    assert record is not None, "what was just installed is recorded"
+    assert record.keyid is not None, "only verified packages are locked"
     return Locked(
         name=record.name,
         version=record.version,
