@@ -1,6 +1,6 @@
 """What the serving page needs from an engine: the real one wraps vLLM, the shipped fake is for unit tests.
 
-    EngineRequest -> Delta, Delta, … -> Finished
+EngineRequest -> Delta, Delta, … -> Finished
 """
 
 from __future__ import annotations

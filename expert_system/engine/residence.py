@@ -126,9 +126,7 @@ class Residence:
     async def pin(self, expert_set: ExpertSet, *, pinned: bool) -> None:
         """Hold the members' host files, and prefer to keep the slot."""
         request = self._request(expert_set.digest)
-        await self._engine.engine_core.call_utility_async(
-            "expert_pin", request.lora_name, request.lora_path, pinned
-        )
+        await self._engine.engine_core.call_utility_async("expert_pin", request.lora_name, request.lora_path, pinned)
         if pinned:
             await self._engine.pin_lora(request.lora_int_id)
             self._pinned.add(expert_set.digest)

@@ -73,7 +73,8 @@ def compose(experts: Sequence[tuple[StoredExpert, float | None]], *, base: Serve
         check_weight(expert.manifest.name, entry.weight)
         if entry.weight != 1.0 and _soft_tokens(binding):
             raise InvalidRequest(
-                "experts", f"{entry.name} is a soft prompt, which has no weight; use it with weight 1, not {entry.weight:g}"
+                "experts",
+                f"{entry.name} is a soft prompt, which has no weight; use it with weight 1, not {entry.weight:g}",
             )
     members = tuple(Member(expert=entry.digest, weight=entry.weight) for entry in planned)
     return Composed(

@@ -1,6 +1,6 @@
 """Start vLLM quietly, with the plugin in every process, and find out that it really is there.
 
-    VllmSettings -> environment + engine arguments -> AsyncLLM -> handshake -> ServedBase
+VllmSettings -> environment + engine arguments -> AsyncLLM -> handshake -> ServedBase
 """
 
 from __future__ import annotations

@@ -32,14 +32,14 @@ class Formula:
                 loaded.append((config, tensors, weight))
         for name, module in self._model.named_modules():
             if isinstance(module, torch.nn.Linear) and name != "lm_head":
-                module.forward = _layer(name, module, loaded)  # type: ignore[method-assign]
+                module.forward = _layer(name, module, loaded)
 
-    @torch.no_grad()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits of shape (1, n, vocabulary) for ids of shape (1, n); those of virtual tokens are cut off."""
-        embeddings = self._model.get_input_embeddings()(ids)
-        virtual = torch.cat(self._virtual).unsqueeze(0) if self._virtual else embeddings[:, :0]
-        logits: torch.Tensor = self._model(inputs_embeds=torch.cat([virtual, embeddings], dim=1)).logits
+        with torch.no_grad():
+            embeddings = self._model.get_input_embeddings()(ids)
+            virtual = torch.cat(self._virtual).unsqueeze(0) if self._virtual else embeddings[:, :0]
+            logits: torch.Tensor = self._model(inputs_embeds=torch.cat([virtual, embeddings], dim=1)).logits
         return logits[:, virtual.shape[1] :]
 
 

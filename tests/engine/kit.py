@@ -70,9 +70,7 @@ class Bench:
             request_id=f"test-{next(_ids)}",
             token_ids=tuple(prompt),
             expert_set=composed.expert_set if composed else None,
-            sampling=replace(
-                Sampling(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=0), **sampling
-            ),
+            sampling=replace(Sampling(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=0), **sampling),
         )
         return await collect(self.engine, request)
 

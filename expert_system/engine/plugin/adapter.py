@@ -126,7 +126,9 @@ def _load(entry: Tensor, weights: bytes, where: str) -> torch.Tensor:
 
 def _expect(where: str, name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     if found != wanted:
-        raise AdapterRefused(f"{where}: tensor {name!r} has shape {list(found)}, the base and the rank want {list(wanted)}")
+        raise AdapterRefused(
+            f"{where}: tensor {name!r} has shape {list(found)}, the base and the rank want {list(wanted)}"
+        )
 
 
 def _low_rank(
@@ -156,7 +158,9 @@ def _low_rank(
         canonical[f"{module}.a"] = a
         canonical[f"{module}.b"] = scaled.t().contiguous()
     if not does_something:
-        raise AdapterRefused(f"{where}: every lora_B or lora_A is all zeros, so the adapter does nothing; train it first")
+        raise AdapterRefused(
+            f"{where}: every lora_B or lora_A is all zeros, so the adapter does nothing; train it first"
+        )
     return canonical
 
 

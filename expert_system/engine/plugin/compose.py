@@ -40,9 +40,7 @@ def stack(members: Sequence[tuple[Mapping[str, torch.Tensor], float]], module: s
     return torch.cat([a for a, _ in ranked]), torch.cat([b for _, b in ranked]).t().contiguous()
 
 
-def native_model(
-    set_id: int, members: Sequence[tuple[MappedExpert, float]], layers: Sequence[Layer]
-) -> LoRAModel:
+def native_model(set_id: int, members: Sequence[tuple[MappedExpert, float]], layers: Sequence[Layer]) -> LoRAModel:
     """The set in vLLM's own form, module by module; vLLM packs and shards it as it does every adapter."""
     weights: dict[str, LoRALayerWeights] = {}
     rank = 0

@@ -37,7 +37,9 @@ HOOK_POINTS = (
     HookPoint("vllm.lora.worker_manager", "WorkerLoRAManager.add_dummy_lora", ("self", "lora_request", "rank")),
     HookPoint("vllm.lora.model_manager", "LoRAModelManager._create_lora_modules", ("self",)),
     HookPoint(
-        "vllm.lora.model_manager", "LoRAModelManager._init_punica_wrapper", ("self", "max_num_batched_tokens", "vllm_config")
+        "vllm.lora.model_manager",
+        "LoRAModelManager._init_punica_wrapper",
+        ("self", "max_num_batched_tokens", "vllm_config"),
     ),
     HookPoint("vllm.lora.model_manager", "LoRAModelManager.set_adapter_mapping", ("self", "mapping")),
     HookPoint("vllm.lora.model_manager", "LoRAModelManager._create_merged_loras_inplace", ("self", "lora_model")),

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from expert_system.domain import Digest
 from expert_system.engine.plugin import baseweights, runfolder
 from expert_system.engine.plugin.adapter import CONFIG_FILE, SOFT_PROMPT, WEIGHTS_FILE, read_adapter
 from expert_system.engine.sets import SCHEMA
-from expert_system.domain import Digest
 from expert_system.errors import AdapterRefused, IntegrityError
 from expert_system.package.files import MAX_FILE_BYTES
 from expert_system.package.stored import StoredExpert
@@ -134,7 +134,9 @@ class HostFiles:
                 raise AdapterRefused(f"{where}: another adapter of this expert has {twice[0]} already")
             tensors.update(found)
         if member.folder is not None and SOFT_PROMPT in tensors:
-            raise AdapterRefused(f"{member.folder}: a LoRARequest cannot carry a soft prompt; use the gRPC server for it")
+            raise AdapterRefused(
+                f"{member.folder}: a LoRARequest cannot carry a soft prompt; use the gRPC server for it"
+            )
         return {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
 
     def _sources(self, member: HostMember) -> Iterator[tuple[str, bytes, bytes]]:

@@ -59,9 +59,7 @@ def _gated(self: Any, x: torch.Tensor, lanes: Lanes) -> torch.Tensor:
     return kernel.gate_inputs(x.view(-1, x.shape[-1]), self.expert_layer, lanes).view_as(x)
 
 
-def _adapted(
-    self: Any, x: torch.Tensor, output: torch.Tensor, bias: torch.Tensor | None, lanes: Lanes
-) -> torch.Tensor:
+def _adapted(self: Any, x: torch.Tensor, output: torch.Tensor, bias: torch.Tensor | None, lanes: Lanes) -> torch.Tensor:
     # The transformers backend adds a leading dimension of one.
     flat = output.flatten(0, 1) if output.ndim == 3 else output
     kernel.apply(flat, x.flatten(0, 1) if x.ndim == 3 else x, bias, self.expert_layer, lanes)

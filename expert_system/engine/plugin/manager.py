@@ -36,6 +36,8 @@ class HeldSet:
 class ExpertModelManager(LRUCacheLoRAModelManager):
     """vLLM's manager with our slot table, and without its buffers on the CPU."""
 
+    supported_lora_modules: list[str]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Wrap the model's linear layers and work out where each module of an adapter lies."""
         super().__init__(*args, **kwargs)

@@ -1,6 +1,6 @@
 """What vLLM calls in each of its processes, and what the server asks the workers before it reports ready.
 
-    vllm.general_plugins -> app.register_vllm -> register(lookup) -> hooks in place -> report() -> handshake
+vllm.general_plugins -> app.register_vllm -> register(lookup) -> hooks in place -> report() -> handshake
 """
 
 from __future__ import annotations
