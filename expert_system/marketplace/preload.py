@@ -7,7 +7,7 @@ Promise: the decision is a pure function; a server that is down or full makes no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,13 +55,14 @@ class Told:
     problem: str | None = None
 
 
-def tell(server: Server, store: Store, *, budget_bytes: int) -> Told:
+def tell(server: Server, store: Store, *, budget_bytes: int, retired: Collection[str] = ()) -> Told:
     """Bring one server up to date with the store.
 
     Args:
         server: the server.
         store: its store; the server reads the same one.
         budget_bytes: stored size of all weights that may be preloaded.
+        retired: replaced versions that this server let go of already.
     """
     loaded: list[str] = []
     try:
@@ -73,17 +74,19 @@ def tell(server: Server, store: Store, *, budget_bytes: int) -> Told:
                 loaded.append(_reference(expert))
     except ExpertSystemError as error:
         return Told(loaded=tuple(loaded), problem=f"{server.target}: {error}")
-    retired: list[str] = []
+    gone: list[str] = []
     waiting: list[str] = []
     for record in store.records():
         if record.verified and record.status is Status.REPLACED:
             reference = f"{record.name}@{record.version}"
+            if reference in retired:
+                continue
             try:
                 server.unload(reference)
-                retired.append(reference)
+                gone.append(reference)
             except ExpertSystemError:
                 waiting.append(reference)
-    return Told(loaded=tuple(loaded), retired=tuple(retired), waiting=tuple(waiting))
+    return Told(loaded=tuple(loaded), retired=tuple(gone), waiting=tuple(waiting))
 
 
 def choose(experts: Sequence[StoredExpert], budget_bytes: int) -> list[StoredExpert]:

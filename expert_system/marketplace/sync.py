@@ -77,6 +77,7 @@ class Sync:
         self._refresh = refresh
         self._servers = tuple(servers)
         self._budget_bytes = budget_bytes
+        self._retired: dict[str, set[str]] = {}
         self.last_good: float | None = None
         """When the last round without any failure ended, as time.monotonic()."""
 
@@ -87,12 +88,19 @@ class Sync:
             outcome = self._refresh()
         except ExpertSystemError as error:
             outcome = Outcome(failed=(("sync", error),))
-        told = tuple(tell(server, self._store, budget_bytes=self._budget_bytes) for server in self._servers)
+        told = tuple(self._tell(server) for server in self._servers)
         done = Round(outcome=outcome, told=told, seconds=time.monotonic() - started)
         if not done.problems:
             self.last_good = time.monotonic()
         _report(done)
         return done
+
+    def _tell(self, server: Server) -> Told:
+        retired = self._retired.setdefault(server.target, set())
+        told = tell(server, self._store, budget_bytes=self._budget_bytes, retired=retired)
+        retired.update(told.retired)
+        retired.difference_update(told.loaded)
+        return told
 
     def watch(
         self,
