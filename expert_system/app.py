@@ -78,7 +78,7 @@ class App:
         if server.metrics_port is not None:
             self._metrics = MetricsPage(server.host, server.metrics_port)
         await self.engine.start()
-        target = f"{_reachable(server.host)}:{self.port}"
+        target = server.target(self.port)
         telemetry.event("ready", target=target, base=self.engine.base.name)
         return Running(
             target=target,
@@ -189,12 +189,3 @@ def _stored(digest: Digest) -> StoredExpert:
     from expert_system.marketplace.store import Store
 
     return Store(Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser()).by_digest(digest)
-
-
-def _reachable(host: str) -> str:
-    """A host that a client on this machine can connect to."""
-    if host in ("0.0.0.0", ""):  # noqa: S104 - compared, not bound
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host

@@ -49,6 +49,15 @@ class ServerSettings(Section):
     grace_s: float = Field(default=30.0, ge=0)
     """How long running requests may take to finish after SIGTERM."""
 
+    def target(self, port: int | None = None) -> str:
+        """Where a client on this machine reaches the server: `host:port`.
+
+        Args:
+            port: the port that was taken, when `self.port` is 0.
+        """
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"{f'[{host}]' if ':' in host else host}:{port or self.port or DEFAULT_PORT}"
+
 
 class EngineSettings(Section):
     """The engine; keys carry vLLM's names, and whatever is unset is vLLM's or the wrapper's choice."""

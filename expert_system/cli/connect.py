@@ -55,23 +55,29 @@ async def connected(place: Place) -> AsyncIterator[AsyncClient]:
     Raises:
         ConfigError, EngineError: no server answers and an own engine cannot start.
     """
-    from expert_system.client import DEFAULT_TARGET, AsyncClient
+    from expert_system.client import AsyncClient
 
     if place.server is not None:
         async with AsyncClient(place.server) as client:
             yield client
         return
-    async with AsyncClient(DEFAULT_TARGET) as client:
+    default = default_target()
+    async with AsyncClient(default) as client:
         if await client.ready(PROBE_S):
             if place.base is not None or place.dev:
-                note(f"the server at {DEFAULT_TARGET} answers; --base and --dev are its own settings")
+                note(f"the server at {default} answers; --base and --dev are its own settings")
             yield client
             return
-    note(
-        f"no server answers at {DEFAULT_TARGET}; starting an engine for this command alone (`expert-cli serve` keeps one)"
-    )
+    note(f"no server answers at {default}; starting an engine for this command alone (`expert-cli serve` keeps one)")
     async with _own_server(place) as target, AsyncClient(target) as client:
         yield client
+
+
+def default_target() -> str:
+    """Where this node's settings put its server."""
+    from expert_system import config
+
+    return config.read().config.server.target()
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ def _store(settings: Config) -> Iterator[Finding]:
 def _server(settings: Config) -> Finding:
     from expert_system.client import Client
 
-    target = f"{settings.server.host}:{settings.server.port}"
+    target = settings.server.target()
     with Client(target) as client:
         ready = client.ready(timeout_s=0.5)
     return Finding(what="server", found=f"{target} {'is ready' if ready else 'does not answer'}")

@@ -101,9 +101,10 @@ def expert_json(expert: ExpertInfo) -> dict[str, Any]:
 
 @contextmanager
 def _client(server: str | None) -> Iterator[Client]:
-    from expert_system.client import DEFAULT_TARGET, Client
+    from expert_system.cli.connect import default_target
+    from expert_system.client import Client
 
-    with Client(server or DEFAULT_TARGET) as client:
+    with Client(server or default_target()) as client:
         yield client
 
 

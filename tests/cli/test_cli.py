@@ -184,10 +184,21 @@ async def test_chat_remembers_the_conversation(cli: Any, target: str, engine: Fa
 
 async def test_without_a_server_generate_starts_an_engine_and_says_so(cli: Any) -> None:
     """On stderr, so that stdout stays the answer; and it is gone afterwards."""
-    ran = await cli("generate", "hello", "--dev", "-e", "sql", "--max-tokens", "2", fake=True)
+    ran = await cli("generate", "hello", "--dev", "-e", "sql", "--max-tokens", "2", fake=True, EXPERT_SERVER_PORT="9")
 
     assert (0, True) == (ran.code, ran.out.endswith(": word1\n"))
     assert "starting an engine for this command alone" in ran.err
+
+
+async def test_the_default_address_is_that_of_the_settings(cli: Any, target: str) -> None:
+    """A node whose server has another port needs no --server."""
+    port = target.rpartition(":")[2]
+
+    ran = await cli("generate", "x", "--max-tokens", "1", EXPERT_SERVER_PORT=port)
+    listed = await cli("experts", "list", EXPERT_SERVER_PORT=port)
+
+    assert (0, "base:\n", "") == (ran.code, ran.out, ran.err)
+    assert (0, 3) == (listed.code, len(listed.out.splitlines()))
 
 
 async def test_serve_prints_one_line_and_drains_on_sigterm(
