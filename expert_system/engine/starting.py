@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +83,23 @@ async def launch(settings: VllmSettings) -> AsyncLLM:
     if settings.log is not None:
         _log_to(settings.log)
     os.environ.update(environment(settings))
+    await asyncio.to_thread(_build_kernel)
     try:
         return await asyncio.to_thread(_build, engine_arguments(settings))
     except ConfigError:
         raise
     except Exception as error:
         raise EngineError(f"vLLM did not start: {error}{_hint(settings)}") from error
+
+
+def _build_kernel() -> None:
+    """Build the fused CPU kernel if `scripts/setup` has not; without it the engine is slower, not wrong."""
+    from expert_system.engine.plugin.cpu import build
+
+    try:
+        build.build()
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        logging.getLogger(__name__).warning("going on with the slower reference arithmetic: %s", error)
 
 
 def _build(arguments: dict[str, Any]) -> AsyncLLM:

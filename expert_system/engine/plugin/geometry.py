@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import torch
 
@@ -36,7 +37,7 @@ class Slice:
     """Which share of the module's outputs this rank holds (replicated key/value heads make it differ from the rank)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One wrapped linear layer."""
 
@@ -61,6 +62,7 @@ class Layer:
         start = part.shard * part.size
         return tensor[..., start : start + part.size]
 
+    @cached_property
     def layout(self) -> torch.Tensor:
         """Slices for the kernel, shape (1 + 3 n,), int64: n, then row, offset and size of each."""
         numbers = [len(self.slices)]
