@@ -6,7 +6,6 @@ EXPERT FOLDER -> data set -> adapter + run.json -> figures in evaluation.json an
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,21 +68,24 @@ def train(
         typer.Option("--base", metavar="PATH|NAME", help="The base; without it the recipe's.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and results; a run there is resumed.")],
-    install: Annotated[
-        bool, typer.Option("--install", help="Copy the adapter and run.json into the expert's folder.")
-    ] = False,
+    base_revision: Annotated[
+        str, typer.Option("--base-revision", help="Where the base comes from, for the manifest.")
+    ] = "unknown",
 ) -> None:
-    """Train an expert's adapter as its recipe says; run it again with the same --out to resume."""
+    """Train an expert's adapter as its recipe says and put it into the expert's folder.
+
+    Run it again with the same --out to resume a run that was cut off.
+    """
     from expert_system import config
     from expert_system.package.base import describe_base
     from expert_system.package.resolve_base import resolve_base
     from expert_system.training.dataset import generate as generate_parts
-    from expert_system.training.train import RUN
+    from expert_system.training.install import install_run
     from expert_system.training.train import train as train_adapter
 
     folder, recipe = _recipe(manifest)
     described = describe_base(resolve_base(base or recipe.training.base, config.read().config.home))
-    adapter = train_adapter(
+    train_adapter(
         recipe,
         generate_parts(recipe.dataset, folder),
         base=described.path,
@@ -91,10 +93,8 @@ def train(
         out=out,
         report=_report,
     )
-    if install:
-        shutil.copytree(adapter, folder / "weights" / recipe.training.base, dirs_exist_ok=True)
-        shutil.copy(out / RUN, folder / RUN)
-    note(f"the adapter is in {adapter}")
+    install_run(out, folder, base_revision)
+    note(f"the adapter, run.json and the manifest's training are in {folder}")
 
 
 def validate(
