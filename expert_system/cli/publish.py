@@ -123,7 +123,7 @@ def sign(
     from expert_system.package.manifest import read_manifest
     from expert_system.package.signing import sign_folder
 
-    secret = _secret_key(key or _home() / "publisher.key", passphrase_file)
+    secret = secret_key(key or _home() / "publisher.key", passphrase_file)
     digest = sign_folder(folder, secret, allow_unproven=allow_unproven, bases=_bases())
     manifest = read_manifest(folder)
     if as_json:
@@ -193,7 +193,8 @@ def trust_revoke(
     note(f"key {revocation.keyid[:12]} is revoked")
 
 
-def _secret_key(file: Path, passphrase_file: Path | None) -> SecretKey:
+def secret_key(file: Path, passphrase_file: Path | None = None) -> SecretKey:
+    """Read a key, asking for its passphrase when it needs one."""
     from expert_system.package.keys import is_encrypted, read_key
 
     secret = passphrase_file.read_text(encoding="utf-8").strip() if passphrase_file else None

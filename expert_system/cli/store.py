@@ -262,8 +262,9 @@ def open_store() -> Iterator[Store]:
 def acquirer(store: Store, lock: Path | None = None) -> Acquirer:
     """What installs into a store, with the indexes that the node follows."""
     from expert_system.marketplace.acquire import Acquirer
+    from expert_system.marketplace.indexes import open_indexes
 
-    return Acquirer(store, lock=lock)
+    return Acquirer(store, lock=lock, indexes=lambda: open_indexes(store.home))
 
 
 def describe(expert: StoredExpert, record: Record | None, bases: list[BaseDescription]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from expert_system.domain import expert_name
 from expert_system.errors import ExpertSystemError, MarketplaceError, UnknownExpert
@@ -23,7 +24,21 @@ from expert_system.marketplace.state import Record, Status
 from expert_system.marketplace.store import Store
 from expert_system.package.stored import StoredExpert
 
-Indexes = Callable[[], Sequence[Catalogue]]
+
+class Refreshable(Protocol):
+    """An index that can be fetched and verified."""
+
+    name: str
+
+    def refresh(self) -> Catalogue:
+        """What it lists now.
+
+        Raises:
+            MarketplaceError: it cannot be reached or trusted.
+        """
+
+
+Indexes = Callable[[], Sequence[Refreshable]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +62,7 @@ class Acquirer:
         Args:
             store: where verified packages go.
             lock: the lock file; `$EXPERT_HOME/experts.lock` when None.
-            indexes: the verified indexes of this node; called once for each operation.
+            indexes: the indexes that this node follows; asked once for each operation.
         """
         self._store = store
         self._home = store.home
@@ -85,7 +100,7 @@ class Acquirer:
         """
         with self._store.locked("experts.lock"), Staging(self._home) as staging:
             wanted = read_lock(lock or self._lock)
-            market = self._market(staging, SourcesFile(), allow_downgrade=True)
+            market = Market(self._store, staging, locations={}, allow_downgrade=True)
             found = [self._locked_candidate(entry, mirrors) for entry in wanted.experts]
             outcome = self._settle(market, found)
             self._write_lock(wanted)
@@ -110,11 +125,13 @@ class Acquirer:
             for entry in [entry for entry in sources.experts if entry.name in chosen and entry.held]:
                 sources = sources.with_expert(entry.model_copy(update={"held": None}))
             wanted = [entry for entry in sources.experts if (entry.name in chosen if chosen else entry.held is None)]
-            market = self._market(staging, sources)
+            broken: list[tuple[str, ExpertSystemError]] = []
+            market = self._market(staging, sources, broken=broken if tolerant else None)
             lock = read_lock(self._lock)
             prefer = {entry.name: entry.version for entry in lock.experts} if chosen else _held(sources)
             prefer = {name: version for name, version in prefer.items() if name not in chosen}
             outcome = self._update(market, wanted, prefer, tolerant=tolerant)
+            outcome = replace(outcome, failed=(*broken, *outcome.failed))
             self._write_sources(sources)
             return outcome
 
@@ -215,15 +232,29 @@ class Acquirer:
         if sources != read_sources(self._home.sources):
             write_sources(self._home.sources, sources)
 
-    def _market(self, staging: Staging, sources: SourcesFile, *, allow_downgrade: bool = False) -> Market:
+    def _market(
+        self,
+        staging: Staging,
+        sources: SourcesFile,
+        *,
+        allow_downgrade: bool = False,
+        broken: list[tuple[str, ExpertSystemError]] | None = None,
+    ) -> Market:
+        """The catalogue of an operation; an index that fails is left out when `broken` collects failures."""
+        catalogues: list[Catalogue] = []
+        for index in self._indexes():
+            try:
+                catalogues.append(index.refresh())
+            except MarketplaceError as error:
+                if broken is None:
+                    raise
+                broken.append((f"index {index.name}", error))
         locations = {
             entry.name: Source(location=entry.location, range=entry.range, commit_id=entry.commit_id)
             for entry in sources.experts
             if not Source(location=entry.location).is_name
         }
-        return Market(
-            self._store, staging, locations=locations, indexes=self._indexes(), allow_downgrade=allow_downgrade
-        )
+        return Market(self._store, staging, locations=locations, indexes=catalogues, allow_downgrade=allow_downgrade)
 
     def _locked_candidate(self, entry: Locked, mirrors: Sequence[tuple[str, str]]) -> Candidate:
         source = entry.source

@@ -61,6 +61,11 @@ class Home:
         """Bare mirrors of what was fetched."""
         return self.root / "repos"
 
+    @property
+    def indexes(self) -> Path:
+        """Verified metadata and catalogues of the followed indexes, one folder each."""
+        return self.root / "indexes"
+
     def package(self, digest: Digest) -> Path:
         """The folder of one stored package."""
         return self.store / digest
