@@ -6,14 +6,14 @@ VllmSettings -> environment + engine arguments -> AsyncLLM -> handshake -> Serve
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
+import multiprocessing
 import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expert_system.engine import quiet
 from expert_system.engine.interface import ServedBase
 from expert_system.engine.settings import VllmSettings
 from expert_system.errors import ConfigError, EngineError
@@ -75,17 +75,25 @@ def engine_arguments(settings: VllmSettings) -> dict[str, Any]:
 
 
 async def launch(settings: VllmSettings) -> AsyncLLM:
-    """Start the engine's processes; returns when the model is loaded.
+    """Start the engine's processes; returns when the model is loaded. Cancelling it kills them.
 
     Raises:
         EngineError: vLLM could not start; the message names its log.
     """
     if settings.log is not None:
-        _log_to(settings.log)
+        quiet.log_to(settings.log)
     os.environ.update(environment(settings))
     await asyncio.to_thread(_build_kernel)
+    building = asyncio.create_task(asyncio.to_thread(_build, settings))
     try:
-        return await asyncio.to_thread(_build, engine_arguments(settings))
+        return await asyncio.shield(building)
+    except asyncio.CancelledError:
+        for child in multiprocessing.active_children():
+            if child.name.startswith("EngineCore"):
+                child.kill()
+        with contextlib.suppress(Exception):
+            (await building).shutdown()
+        raise
     except ConfigError:
         raise
     except Exception as error:
@@ -102,13 +110,15 @@ def _build_kernel() -> None:
         logging.getLogger(__name__).warning("going on with the slower reference arithmetic: %s", error)
 
 
-def _build(arguments: dict[str, Any]) -> AsyncLLM:
+def _build(settings: VllmSettings) -> AsyncLLM:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.plugins import load_general_plugins
     from vllm.v1.engine.async_llm import AsyncLLM
 
     load_general_plugins()
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    arguments = AsyncEngineArgs(**engine_arguments(settings))
+    with quiet.children(settings.log):
+        return AsyncLLM.from_engine_args(arguments)
 
 
 async def handshake(llm: AsyncLLM) -> None:
@@ -158,29 +168,3 @@ def _contiguous(cores: list[int]) -> bool:
 
 def _hint(settings: VllmSettings) -> str:
     return f"; its log is {settings.log}" if settings.log else ""
-
-
-def _log_to(log: Path) -> None:
-    """Send vLLM's log of this process and its children to a file; what children print otherwise follows it there."""
-    from expert_system.engine.plugin.register import LOG_VARIABLE
-
-    log.parent.mkdir(parents=True, exist_ok=True)
-    config = log.with_suffix(".logging.json")
-    handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "line"}
-    config.write_text(
-        json.dumps(
-            {
-                "version": 1,
-                "disable_existing_loggers": False,
-                "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"}},
-                "handlers": {"file": handler},
-                "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
-            }
-        )
-    )
-    os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(config)
-    os.environ[LOG_VARIABLE] = str(log)
-    if "vllm" in sys.modules:
-        import logging.config
-
-        logging.config.dictConfig(json.loads(config.read_text()))

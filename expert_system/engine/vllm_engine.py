@@ -20,7 +20,7 @@ from expert_system.engine import outputs, prompts, starting
 from expert_system.engine.interface import Attached, EngineRequest, Finished, Residency, ServedBase
 from expert_system.engine.residence import Residence
 from expert_system.engine.settings import VllmSettings
-from expert_system.errors import AdapterRefused, EngineUnavailable, ExpertSystemError, RequestError
+from expert_system.errors import EngineUnavailable, ExpertSystemError, InvalidRequest
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -163,12 +163,12 @@ class VllmEngine:
         except ExpertSystemError:
             raise
         except Exception as error:
-            raise self._translated(error) from error
+            raise self._translated(error, constrained=request.sampling.grammar is not None) from error
         finally:
             if request.expert_set is not None:
                 self._residence.end(request.expert_set)
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translated(self, error: Exception, *, constrained: bool) -> Exception:
         """One of our errors for one of vLLM's; a bug of ours stays itself."""
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -178,7 +178,8 @@ class VllmEngine:
         if isinstance(error, EngineDeadError) or self._llm is None or self._llm.errored:
             return EngineUnavailable("the engine died under this request and is being started again")
         if isinstance(error, VLLMClientError):
-            return AdapterRefused(str(error)) if "lora" in str(error).lower() else RequestError(str(error))
+            field = getattr(error, "parameter", None) or ("structured_outputs" if constrained else "sampling_params")
+            return InvalidRequest(field, str(error))
         if isinstance(error, EngineGenerateError):
             return EngineUnavailable(f"the engine could not run this request: {error}")
         return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import kit
 import pytest
 import tiny
 
+INSTALLED_HOME = os.environ.get("EXPERT_HOME", "~/.expert")
+"""Read before any test changes it."""
 SLOTS = 13
 """One more than the twelve sets that tests run side by side."""
 
@@ -34,7 +37,7 @@ def bench(request: pytest.FixtureRequest) -> kit.Bench:
 
 def _tiny(architecture: str, factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
     folder = factory.mktemp(architecture)
-    base = tiny.make_base(folder / f"tiny-{architecture}", architecture)
+    base = tiny.make_base(folder / "home" / "bases" / f"tiny-{architecture}", architecture)
     bench = kit.start(
         folder / "home", base, dtype="float32", slots=SLOTS, kv_cache_bytes=64 * 1024**2, context_tokens=512
     )
@@ -62,3 +65,46 @@ def _install_experts(bench: kit.Bench, folder: Path) -> None:
     for seed, (name, config) in enumerate(configs.items()):
         adapter = tiny.make_adapter(folder / name, bench.base, config, seed=seed)
         bench.add(name, adapter)
+
+
+@pytest.fixture(scope="session")
+def embedded_fp32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
+    """The embedded base in FP32, with strong experts of every kind."""
+    yield from _embedded("float32", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def embedded_bf16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
+    """The embedded base as it is served, in BF16."""
+    yield from _embedded("bfloat16", tmp_path_factory)
+
+
+EMBEDDED_SLOTS = 3
+
+
+def _embedded(dtype: str, factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
+    folder = factory.mktemp(dtype)
+    base = embedded_base()
+    (folder / "home" / "bases").mkdir(parents=True)
+    (folder / "home" / "bases" / base.name).symlink_to(base)
+    bench = kit.start(folder / "home", base, dtype=dtype, slots=EMBEDDED_SLOTS, context_tokens=1024)
+    kinds = {
+        "strong": tiny.lora(16),
+        "wide": tiny.lora(32),
+        "dora": tiny.lora(8, use_dora=True),
+        "ia3": tiny.ia3(),
+        "soft": tiny.soft_prompt(8),
+    }
+    try:
+        for seed, (name, config) in enumerate(kinds.items()):
+            bench.add(name, tiny.make_adapter(folder / name, base, config, seed=seed, strength=0.03))
+        yield bench
+    finally:
+        kit.stop(bench)
+
+
+def embedded_base() -> Path:
+    """Where `scripts/setup` put the embedded base; the tests' own $EXPERT_HOME is another."""
+    base = Path(INSTALLED_HOME).expanduser() / "bases" / "smollm2-135m-instruct"
+    assert (base / "model.safetensors").exists(), f"{base} is missing; run scripts/setup"
+    return base

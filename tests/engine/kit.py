@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ class Bench:
     base: Path
     adapters: dict[str, Path]
     """PEFT folders by expert name."""
+    scratch: Path
+    """Where tests may write adapters."""
 
     def expert(self, name: str) -> StoredExpert:
         """One of the installed experts."""
@@ -119,8 +122,14 @@ def start(home: Path, base: Path, **settings: Any) -> Bench:
     store = Store(home, dev=True)
     chosen = {"home": home, "base": base, "base_name": base.name, "log": home / "engine.log", **settings}
     engine = VllmEngine(VllmSettings(**chosen), store.by_digest)
+    before = os.environ.get("EXPERT_HOME")
     loop().run_until_complete(engine.start())
-    return Bench(engine, store, base, {})
+    # The engine's processes have their home by now; tests that follow shall not find it.
+    if before is None:
+        os.environ.pop("EXPERT_HOME", None)
+    else:
+        os.environ["EXPERT_HOME"] = before
+    return Bench(engine, store, base, {}, home.parent)
 
 
 def stop(bench: Bench) -> None:
@@ -137,7 +146,9 @@ def install(store: Store, base: Path, name: str, folder: Path, **composition: An
     (package / place).mkdir(parents=True, exist_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
     for file in ("adapter_config.json", "adapter_model.safetensors"):
-        (package / place / file).write_bytes((folder / file).read_bytes())
+        (package / place / file).unlink(missing_ok=True)
+        if (folder / file).exists():
+            (package / place / file).write_bytes((folder / file).read_bytes())
     kind = _TYPES.get(config["peft_type"]) or ("dora" if config["use_dora"] else "lora")
     adapter: dict[str, Any] = {"type": kind, "path": place}
     if kind in ("lora", "dora"):

@@ -97,9 +97,9 @@ def make_adapter(folder: Path, base: Path, config: Any, *, seed: int, strength: 
     return folder
 
 
-def peft_model(base: Path, folders: dict[str, Path]) -> Any:
+def peft_model(base: Path, folders: dict[str, Path], dtype: torch.dtype = torch.float32) -> Any:
     """The base with these adapters in PEFT, none merged: the oracle."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
     names = iter(folders.items())
     first, folder = next(names)
     peft = PeftModel.from_pretrained(model, folder, adapter_name=first)

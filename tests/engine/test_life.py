@@ -1,0 +1,162 @@
+"""Start, leave, die, come back: what happens to requests and to the engine around them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import kit
+import psutil
+import pytest
+
+from expert_system.domain import EngineState, Grammar, GrammarType, Message, Role, Sampling
+from expert_system.engine.interface import EngineRequest
+from expert_system.errors import EngineUnavailable, IncompatibleSet, InvalidRequest
+
+pytestmark = pytest.mark.engine
+
+ONE_SECOND = 1.0
+RESTART_TIMEOUT_S = 240.0
+
+
+def long_request(request_id: str, composed: kit.Composed | None) -> EngineRequest:
+    """A request that would run for a long time."""
+    return EngineRequest(
+        request_id=request_id,
+        token_ids=(1, 2, 3),
+        expert_set=composed.expert_set if composed else None,
+        sampling=Sampling(temperature=0.0, max_tokens=400, ignore_eos=True),
+    )
+
+
+def unfinished(bench: kit.Bench) -> int:
+    """Requests that are still in the engine."""
+    assert bench.engine._llm is not None
+    return bench.engine._llm.get_num_unfinished_requests()
+
+
+def test_leaving_a_stream_takes_its_request_out_within_a_second(tiny_llama: kit.Bench) -> None:
+    """A1: closing the events for any reason aborts the request in the engine, and its set can be unloaded."""
+    composed = tiny_llama.set("lora-5")
+
+    async def leave() -> float:
+        async with aclosing(tiny_llama.engine.generate(long_request("leaver", composed))) as events:
+            async for _ in events:
+                break
+            with pytest.raises(IncompatibleSet, match="1 running requests use it"):
+                await tiny_llama.engine.unload(composed.expert_set.digest)
+        left = time.perf_counter()
+        while unfinished(tiny_llama):
+            assert time.perf_counter() - left < ONE_SECOND
+            await asyncio.sleep(0.01)
+        await tiny_llama.engine.unload(composed.expert_set.digest)
+        return time.perf_counter() - left
+
+    assert kit.loop().run_until_complete(leave()) < ONE_SECOND
+
+
+def test_unload_frees_slot_and_memory_and_loading_comes_back(tiny_llama: kit.Bench) -> None:
+    """A2, deliver 4: an unload that really frees, a load that attaches, a pin that keeps."""
+    composed = tiny_llama.set("lora-6")
+    digest = composed.expert_set.digest
+    engine, run = tiny_llama.engine, kit.loop().run_until_complete
+
+    def held() -> list[tuple[bool, bool]]:
+        return [(found.in_slot, found.pinned) for found in run(engine.residencies()) if found.set_digest == digest]
+
+    for other in run(engine.residencies()):
+        run(engine.unload(other.set_digest))
+    cold = run(engine.load(composed.expert_set))
+    assert held() == [(True, False)]
+    run(engine.pin(composed.expert_set, pinned=True))
+    assert held() == [(True, True)]
+    run(engine.unload(digest))
+    assert held() == []
+    assert cold.load_s > 0
+
+
+def test_usage_and_times_are_told(tiny_llama: kit.Bench) -> None:
+    """A1, deliver 4: tokens counted, stages timed; chat goes through the base's template."""
+    run = kit.loop().run_until_complete
+    rendered = run(tiny_llama.engine.render([Message(role=Role.USER, content="hi")]))
+    answer = run(tiny_llama.run(rendered, tiny_llama.set("lora-1"), max_tokens=5))
+
+    assert run(tiny_llama.engine.tokenize("<s>user\nhi<s>assistant")) == rendered
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (len(rendered), 5)
+    assert answer.finish_reason == "length"
+
+
+def test_a_grammar_is_enforced_and_a_broken_one_refused(tiny_llama: kit.Bench) -> None:
+    """formats.md 1.7: grammars go to vLLM's structured outputs; a pattern that is none names its field."""
+    digits = Grammar(type=GrammarType.REGEX, source="[0-9]{6}")
+    broken = Grammar(type=GrammarType.REGEX, source="([")
+    run = kit.loop().run_until_complete
+
+    answer = run(tiny_llama.run([1, 2, 3], None, max_tokens=12, grammar=digits, ignore_eos=False))
+
+    assert answer.text.isdigit()
+    assert len(answer.text) == 6
+    with pytest.raises(InvalidRequest, match="structured_outputs"):
+        run(tiny_llama.run([1, 2, 3], None, grammar=broken))
+
+
+def test_a_server_without_the_plugin_refuses_to_start(tiny_llama: kit.Bench, tmp_path: Path) -> None:
+    """A1: left out by VLLM_PLUGINS, the handshake says so in a sentence; it never serves on stock code."""
+    script = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from expert_system.engine.settings import VllmSettings\n"
+        "from expert_system.engine.vllm_engine import VllmEngine\n"
+        "home, base = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "settings = VllmSettings(home=home, base=base, base_name='tiny', log=home / 'engine.log', slots=2,\n"
+        "    kv_cache_bytes=2**26, context_tokens=256)\n"
+        "if __name__ == '__main__': asyncio.run(VllmEngine(settings, None).start())\n"
+    )
+    program = tmp_path / "start.py"
+    program.write_text(script)
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path), str(tiny_llama.base)],
+        env={**os.environ, "VLLM_PLUGINS": "something_else"},
+        capture_output=True,
+        text=True,
+        timeout=RESTART_TIMEOUT_S,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "VLLM_PLUGINS is 'something_else', which leaves it out; unset it or add expert_system" in done.stderr
+
+
+def test_an_engine_that_dies_is_unavailable_and_comes_back(tiny_qwen3: kit.Bench) -> None:
+    """A1, deliver 3: streams in flight end with UNAVAILABLE, the server starts the engine again, answers return."""
+    composed = tiny_qwen3.set("lora-3")
+    run = kit.loop().run_until_complete
+    before = run(tiny_qwen3.run([1, 2, 3], composed))
+
+    async def kill_it() -> None:
+        with pytest.raises(EngineUnavailable, match="died under this request"):
+            async for _ in tiny_qwen3.engine.generate(long_request("victim", composed)):
+                for child in psutil.Process().children():
+                    if "EngineCore" in child.name() and child.pid in engine_children:
+                        child.send_signal(signal.SIGKILL)
+        with pytest.raises(EngineUnavailable, match="try again shortly"):
+            await tiny_qwen3.run([1, 2, 3])
+
+    assert tiny_qwen3.engine._llm is not None
+    manager = tiny_qwen3.engine._llm.engine_core.resources.engine_manager  # type: ignore[attr-defined]
+    engine_children = {process.pid for process in manager.processes}
+    run(kill_it())
+
+    async def back() -> kit.Answer:
+        deadline = time.monotonic() + RESTART_TIMEOUT_S
+        while tiny_qwen3.engine.state is not EngineState.READY:
+            assert time.monotonic() < deadline, "the engine did not come back"
+            await asyncio.sleep(0.5)
+        return await tiny_qwen3.run([1, 2, 3], composed)
+
+    assert run(back()).token_ids == before.token_ids
