@@ -234,9 +234,7 @@ def _client(url: str, limit_bytes: int) -> Iterator[tuple[GitClient, str]]:
     """A client that stops reading at the limit."""
     activity = Activity(url, limit_bytes)
     pool = BoundedPool(activity) if url.startswith(("https://", "http://")) else None
-    client, path = get_transport_and_path(
-        url, thin_packs=False, quiet=True, report_activity=activity.report, pool_manager=pool
-    )
+    client, path = get_transport_and_path(url, quiet=True, report_activity=activity.report, pool_manager=pool)
     try:
         yield client, path
     finally:

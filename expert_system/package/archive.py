@@ -99,6 +99,8 @@ def _members(archive: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.
             bounded = _Bounded(stream)
             with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2) as reader:
                 yield reader, iter(reader)
+            while bounded.read(COPY_BYTES):  # to the end, where gzip keeps its checksum
+                pass
     except _BROKEN as error:
         raise PackageError(f"{archive}: not a readable {SUFFIX} archive: {error}") from None
 
