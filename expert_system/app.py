@@ -57,7 +57,7 @@ class App:
 
         os.environ[HOME_VARIABLE] = str(config.home)  # the engine's processes find the store by it
         self._config = config
-        store = Store(config.home, dev=config.dev)
+        store = Store(config.home, dev=config.dev, hold=True)
         self.engine: Engine = (make_engine or vllm_engine)(config)
         serving = Serving(self.engine, store.find, max_requests=config.server.max_requests, dev=config.dev)
         desk = ExpertDesk(serving, self.engine, store.experts, dev=config.dev)

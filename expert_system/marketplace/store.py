@@ -7,7 +7,6 @@ Promise: a package is found only when it is whole; it is never edited; two proce
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 from expert_system.domain import Digest, expert_name
 from expert_system.errors import ExpertSystemError, IntegrityError, UnknownExpert, VerificationError
 from expert_system.marketplace.home import Home
+from expert_system.marketplace.leases import Leases
 from expert_system.marketplace.placing import discard, place
 from expert_system.marketplace.state import Record, State, Status
 from expert_system.marketplace.verify import VerifiedPackage
@@ -39,20 +39,24 @@ class StoreBusy(ExpertSystemError):
 class Store:
     """What is installed on this node."""
 
-    def __init__(self, home: Path, *, dev: bool = False) -> None:
+    def __init__(self, home: Path, *, dev: bool = False, hold: bool = False) -> None:
         """Open the store under `$EXPERT_HOME`.
 
         Args:
             home: `$EXPERT_HOME`; made when missing.
             dev: whether a bare name may mean an unverified expert while there is a verified one.
+            hold: whether what this process finds is kept from `gc`, as a server needs it.
         """
         self.home = Home(home)
         self._dev = dev
         self._state = State(self.home.state)
+        self._leases = Leases(self.home.locks)
+        self._hold = hold
         self._opened: dict[Digest, StoredExpert] = {}
 
     def close(self) -> None:
         """Let go of the records."""
+        self._leases.close()
         self._state.close()
 
     def experts(self) -> list[StoredExpert]:
@@ -222,26 +226,12 @@ class Store:
         except Timeout:
             raise StoreBusy(f"another process has been working on {name} for {LOCK_TIMEOUT_S:g} s; try again") from None
 
-    @contextmanager
-    def lease(self, digest: Digest) -> Iterator[None]:
-        """Keep `gc` away from a package while this process uses it; ends with the process, however that ends."""
-        self.home.locks.mkdir(parents=True, exist_ok=True)
-        with (self.home.locks / f"{digest}.lease").open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH)
-            yield
-
-    def remove_unless_leased(self, record: Record) -> bool:
+    def remove_unless_used(self, record: Record) -> bool:
         """Forget a package and delete its files, unless some process uses it."""
-        self.home.locks.mkdir(parents=True, exist_ok=True)
-        lease = self.home.locks / f"{record.digest}.lease"
-        with self.locked(record.name), lease.open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            self._remove(record)
-            lease.unlink(missing_ok=True)
-        return True
+        with self.locked(record.name), self._leases.unless_used(record.digest) as free:
+            if free:
+                self._remove(record)
+        return free
 
     def _remove(self, record: Record) -> None:
         """The record first: a crash leaves a folder that nothing finds, which `gc` deletes."""
@@ -257,6 +247,8 @@ class Store:
         self._state.mark(record.digest, Status.CURRENT)
 
     def _open(self, record: Record) -> StoredExpert:
+        if self._hold:
+            self._leases.touch(record.digest)
         expert = self._opened.get(record.digest)
         if expert is None or expert.verified != record.verified:
             try:

@@ -86,7 +86,7 @@ def collect(store: Store, *, lock: Path | None = None, dry_run: bool = False) ->
         leftovers = [*_leftovers(store), *_unfollowed_mirrors(store, locked)]
         if dry_run:
             return Collected(removed=tuple(spare), in_use=(), folders=len(leftovers))
-        gone = {record.digest for record in spare if store.remove_unless_leased(record)}
+        gone = {record.digest for record in spare if store.remove_unless_used(record)}
         for folder in leftovers:
             if folder.parent == store.home.store:
                 discard(store.home, folder)

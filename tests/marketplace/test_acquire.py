@@ -145,8 +145,10 @@ def test_gc_removes_replaced_versions_but_not_those_in_use(market: Market, store
     old = acquirer.install([market.source("expert-sql")]).installed[0]
     market.publish(version="1.1.0")
     acquirer.update()
-    with store.lease(old.digest):
-        assert ["1.0.0"] == [record.version for record in collect(store).in_use]
+    server = Store(store.home.root, hold=True)
+    assert "1.0.0" == server.find("sql", "1.0.0").manifest.version
+    assert ["1.0.0"] == [record.version for record in collect(store).in_use]
+    server.close()
     assert ["1.0.0"] == [record.version for record in collect(store, dry_run=True).removed]
     assert ["1.0.0"] == [record.version for record in collect(store).removed]
     assert not old.path.exists()
