@@ -10,13 +10,14 @@ import sys
 import time
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import kit
-import psutil
 import pytest
 
 from expert_system.domain import EngineState, Grammar, GrammarType, Message, Role, Sampling
 from expert_system.engine.interface import EngineRequest
+from expert_system.engine.sets import Composed
 from expert_system.errors import EngineUnavailable, IncompatibleSet, InvalidRequest
 
 pytestmark = pytest.mark.engine
@@ -25,7 +26,7 @@ ONE_SECOND = 1.0
 RESTART_TIMEOUT_S = 240.0
 
 
-def long_request(request_id: str, composed: kit.Composed | None) -> EngineRequest:
+def long_request(request_id: str, composed: Composed | None) -> EngineRequest:
     """A request that would run for a long time."""
     return EngineRequest(
         request_id=request_id,
@@ -38,7 +39,8 @@ def long_request(request_id: str, composed: kit.Composed | None) -> EngineReques
 def unfinished(bench: kit.Bench) -> int:
     """Requests that are still in the engine."""
     assert bench.engine._llm is not None
-    return bench.engine._llm.get_num_unfinished_requests()
+    count: int = bench.engine._llm.get_num_unfinished_requests()
+    return count
 
 
 def test_leaving_a_stream_takes_its_request_out_within_a_second(tiny_llama: kit.Bench) -> None:
@@ -138,18 +140,21 @@ def test_an_engine_that_dies_is_unavailable_and_comes_back(tiny_qwen3: kit.Bench
     run = kit.loop().run_until_complete
     before = run(tiny_qwen3.run([1, 2, 3], composed))
 
+    assert tiny_qwen3.engine._llm is not None
+    resources: Any = tiny_qwen3.engine._llm.engine_core.resources
+    children = [process.pid for process in resources.engine_manager.processes]
+
+    async def victim() -> None:
+        async for _ in tiny_qwen3.engine.generate(long_request("victim", composed)):
+            while children:
+                os.kill(children.pop(), signal.SIGKILL)
+
     async def kill_it() -> None:
         with pytest.raises(EngineUnavailable, match="died under this request"):
-            async for _ in tiny_qwen3.engine.generate(long_request("victim", composed)):
-                for child in psutil.Process().children():
-                    if "EngineCore" in child.name() and child.pid in engine_children:
-                        child.send_signal(signal.SIGKILL)
+            await victim()
         with pytest.raises(EngineUnavailable, match="try again shortly"):
             await tiny_qwen3.run([1, 2, 3])
 
-    assert tiny_qwen3.engine._llm is not None
-    manager = tiny_qwen3.engine._llm.engine_core.resources.engine_manager  # type: ignore[attr-defined]
-    engine_children = {process.pid for process in manager.processes}
     run(kill_it())
 
     async def back() -> kit.Answer:

@@ -44,9 +44,9 @@ def nan(tensors: dict[str, torch.Tensor]) -> None:
 
 def zeros(tensors: dict[str, torch.Tensor]) -> None:
     """Make every lora_B zero."""
-    for name in tensors:
+    for name, tensor in tensors.items():
         if "lora_B" in name:
-            tensors[name].zero_()
+            tensor.zero_()
 
 
 def vocabulary(tensors: dict[str, torch.Tensor]) -> None:

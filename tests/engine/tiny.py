@@ -81,7 +81,10 @@ def soft_prompt(tokens: int) -> PromptTuningConfig:
 
 
 def make_adapter(folder: Path, base: Path, config: Any, *, seed: int, strength: float = 0.1) -> Path:
-    """Save an adapter with PEFT, its weights random and strong enough to change greedy tokens."""
+    """Save an adapter with PEFT, its weights random and strong enough to change greedy tokens.
+
+    Deep bases want less strength: thirty layers far from what they were trained for amplify FP32's rounding itself.
+    """
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -90,7 +93,7 @@ def make_adapter(folder: Path, base: Path, config: Any, *, seed: int, strength: 
         elif "lora_A" in name:
             parameter.data = torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5
         elif "lora_magnitude" in name or "ia3_l" in name:
-            parameter.data *= 1.0 + 0.4 * torch.randn(parameter.shape, generator=generator)
+            parameter.data *= 1.0 + 4 * strength * torch.randn(parameter.shape, generator=generator)
         elif "prompt" in name and parameter.requires_grad:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
     model.save_pretrained(folder)

@@ -99,4 +99,4 @@ if __name__ == "__main__":
         built = build()
     except RuntimeError as error:
         sys.exit(str(error))
-    print(built or "no C++ compiler found; the engine will use the slower reference in torch")
+    sys.stdout.write(f"{built or 'no C++ compiler found; the engine will use the slower reference in torch'}\n")
