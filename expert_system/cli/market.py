@@ -246,7 +246,15 @@ class _Remote:
 
     def load(self, reference: str) -> None:
         """Bring an expert into its memory."""
-        self._client.load(reference)
+        from expert_system.client import RequestFailed
+        from expert_system.errors import Overloaded
+
+        try:
+            self._client.load(reference)
+        except RequestFailed as error:
+            if error.code.name == "RESOURCE_EXHAUSTED":
+                raise Overloaded(str(error), error.retry_after_s) from None
+            raise
 
     def unload(self, reference: str) -> None:
         """Free an expert."""

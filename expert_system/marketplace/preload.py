@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from expert_system.errors import ExpertSystemError
+from expert_system.errors import ExpertSystemError, Overloaded
 from expert_system.marketplace.state import Status
 from expert_system.marketplace.store import Store
 from expert_system.package.stored import StoredExpert
@@ -38,7 +38,11 @@ class Server(Protocol):
         """Its installed experts."""
 
     def load(self, reference: str) -> None:
-        """Bring `NAME@VERSION` into its memory."""
+        """Bring `NAME@VERSION` into its memory.
+
+        Raises:
+            Overloaded: it has no room.
+        """
 
     def unload(self, reference: str) -> None:
         """Free `NAME@VERSION`; refused while a request uses it."""
@@ -52,7 +56,7 @@ class Told:
     retired: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     """Replaced versions that requests still use."""
-    problem: str | None = None
+    problems: tuple[str, ...] = ()
 
 
 def tell(server: Server, store: Store, *, budget_bytes: int, retired: Collection[str] = ()) -> Told:
@@ -65,15 +69,23 @@ def tell(server: Server, store: Store, *, budget_bytes: int, retired: Collection
         retired: replaced versions that this server let go of already.
     """
     loaded: list[str] = []
+    problems: list[str] = []
     try:
         held = {entry.digest: entry for entry in server.held()}
-        fitting = [e for e in store.experts() if e.verified and (h := held.get(e.digest)) is not None and h.loadable]
-        for expert in choose(fitting, budget_bytes):
-            if not held[expert.digest].loaded:
-                server.load(_reference(expert))
-                loaded.append(_reference(expert))
     except ExpertSystemError as error:
-        return Told(loaded=tuple(loaded), problem=f"{server.target}: {error}")
+        return Told(problems=(f"{server.target}: {error}",))
+    fitting = [e for e in store.experts() if e.verified and (h := held.get(e.digest)) is not None and h.loadable]
+    for expert in choose(fitting, budget_bytes):
+        if held[expert.digest].loaded:
+            continue
+        try:
+            server.load(_reference(expert))
+        except Overloaded:
+            break  # full is as good as the budget reached
+        except ExpertSystemError as error:
+            problems.append(f"{server.target}: {_reference(expert)}: {error}")
+        else:
+            loaded.append(_reference(expert))
     gone: list[str] = []
     waiting: list[str] = []
     for record in store.records():
@@ -86,7 +98,7 @@ def tell(server: Server, store: Store, *, budget_bytes: int, retired: Collection
                 gone.append(reference)
             except ExpertSystemError:
                 waiting.append(reference)
-    return Told(loaded=tuple(loaded), retired=tuple(gone), waiting=tuple(waiting))
+    return Told(loaded=tuple(loaded), retired=tuple(gone), waiting=tuple(waiting), problems=tuple(problems))
 
 
 def choose(experts: Sequence[StoredExpert], budget_bytes: int) -> list[StoredExpert]:

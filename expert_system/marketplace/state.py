@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS accepted (
   digest  TEXT NOT NULL,
   PRIMARY KEY (name, version)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS derived (
+  path   TEXT PRIMARY KEY,
+  sha256 TEXT NOT NULL
+) STRICT;
 """
 _COLUMNS = "digest, name, version, verified, status, yanked, source, tag, commit_id, keyid, installed_at"
 
@@ -166,6 +170,17 @@ class State:
         with self._guard:
             rows = self._database.execute("SELECT version, digest FROM accepted WHERE name = ?", (name,)).fetchall()
         return {version: Digest(digest) for version, digest in rows}
+
+    def note_derived(self, path: str, sha256: str) -> None:
+        """Remember what a file of `derived/` must hash to."""
+        with self._guard:
+            self._database.execute("INSERT OR REPLACE INTO derived VALUES (?, ?)", (path, sha256))
+
+    def derived_sha256(self, path: str) -> str | None:
+        """What a file of `derived/` must hash to; None when it was never written."""
+        with self._guard:
+            row = self._database.execute("SELECT sha256 FROM derived WHERE path = ?", (path,)).fetchone()
+        return None if row is None else str(row[0])
 
     def _select(self, condition: str, *values: str) -> list[Record]:
         with self._guard:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from expert_system.domain import Digest, expert_name
 from expert_system.errors import ExpertSystemError, IntegrityError, UnknownExpert, VerificationError
+from expert_system.marketplace.derived import Derived
 from expert_system.marketplace.home import Home
 from expert_system.marketplace.leases import Leases
 from expert_system.marketplace.placing import discard, place
@@ -53,6 +54,7 @@ class Store:
         self._leases = Leases(self.home.locks)
         self._hold = hold
         self._opened: dict[Digest, StoredExpert] = {}
+        self.derived = Derived(self.home, self._state)
 
     def close(self) -> None:
         """Let go of the records."""

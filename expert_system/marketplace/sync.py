@@ -50,7 +50,7 @@ class Round:
         """Everything that did not work; the node goes on with what it has."""
         return [
             *(f"{name}: {error}" for name, error in self.outcome.failed),
-            *(told.problem for told in self.told if told.problem),
+            *(problem for told in self.told for problem in told.problems),
         ]
 
 

@@ -9,6 +9,7 @@ publisher wrote is parsed as a manifest before the publisher is known and truste
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from expert_system.package.base import BaseDescription
 from expert_system.package.check import check_package
 from expert_system.package.envelope import MAX_ENVELOPE_BYTES, Envelope, read_envelope
 from expert_system.package.files import SIGNATURE_FILE, Entry, list_folder
-from expert_system.package.manifest import Manifest, read_manifest
+from expert_system.package.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest_bytes
 from expert_system.package.signing import signers
 from expert_system.package.statement import Statement, hash_files, package_digest, read_statement
 
@@ -200,7 +201,10 @@ def step_5_versions(fetched: Fetched, statement: Statement) -> Manifest:
     """4.5: tag, manifest and statement speak of the same name, version, publisher and bases."""
     stated = statement.predicate
     try:
-        manifest = read_manifest(fetched.root)
+        data = read_manifest_bytes(fetched.root)
+        if hashlib.sha256(data).hexdigest() != statement.files.get(MANIFEST_FILE):
+            raise VerificationError("4.2", f"{MANIFEST_FILE} changed while it was verified")
+        manifest = parse_manifest(data)
     except PackageError as error:
         raise VerificationError("4.5", str(error)) from None
     pairs = {

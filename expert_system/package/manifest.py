@@ -134,12 +134,17 @@ def read_manifest(path: Path) -> Manifest:
         PackageError: missing, too large, or not a manifest; the message holds the JSON path of each problem.
     """
     file = path / MANIFEST_FILE if path.is_dir() else path
+    return parse_manifest(read_manifest_bytes(path), where=str(file))
+
+
+def read_manifest_bytes(path: Path) -> bytes:
+    """The bytes of a manifest, and at most one more than it may have; `path` is the file or the package's folder."""
+    file = path / MANIFEST_FILE if path.is_dir() else path
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_MANIFEST_BYTES + 1)
+            return stream.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise PackageError(f"{file}: cannot read the manifest: {error.strerror}; is this an expert's folder?") from None
-    return parse_manifest(data, where=str(file))
 
 
 def parse_manifest(data: bytes, where: str = MANIFEST_FILE) -> Manifest:

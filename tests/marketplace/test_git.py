@@ -98,6 +98,27 @@ def test_an_expert_installs_over_http(store: Store, acquirer: Acquirer, http_ser
     assert "1.0.0" == store.find("sql").manifest.version
 
 
+def test_an_expert_installs_over_ssh(
+    market: Market, store: Store, acquirer: Acquirer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """formats.md 5.3: ssh runs the machine's own ssh, which a stand-in replaces here."""
+    folder = market.publish()
+    stand_in = tmp_path / "bin" / "ssh"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    assert acquirer.install([Source(location=f"ssh://git@localhost{folder}")]).installed
+    assert "1.0.0" == store.find("sql").manifest.version
+
+
+@pytest.mark.parametrize("url", ["ssh://-oProxyCommand=id/x", "ssh://git@-oProxyCommand=id/x"])
+def test_a_host_that_is_an_option_is_refused(url: str, tmp_path: Path) -> None:
+    """A location must not become an argument of ssh."""
+    with pytest.raises(SourceUnavailable):
+        Repository(url, tmp_path).refs()
+
+
 def test_a_large_repository_is_fetched_at_depth_one(market: Market, git_daemon: str, tmp_path: Path) -> None:
     """formats.md 5.3: a tag is fetched at depth 1, so history costs nothing."""
 

@@ -16,9 +16,10 @@ from expert_system.app import Running
 from expert_system.cli.market import _Remote
 from expert_system.client import AsyncClient, Client
 from expert_system.domain import Delta, Done, Plan
+from expert_system.errors import AdapterRefused, Overloaded, RequestError
 from expert_system.marketplace.acquire import Acquirer
 from expert_system.marketplace.health import HealthPage
-from expert_system.marketplace.preload import choose, weights_bytes
+from expert_system.marketplace.preload import Held, choose, tell, weights_bytes
 from expert_system.marketplace.store import Store
 from expert_system.marketplace.sync import Sync, wait_s
 from expert_system.testing.market import Market, flip_one_byte, weights_of
@@ -137,3 +138,44 @@ def _status(port: int, path: str) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+class Full:
+    """A server without room, in which one expert cannot be loaded either."""
+
+    target = "here"
+
+    def __init__(self, store: Store, room: int) -> None:
+        self._store = store
+        self._room = room
+
+    def held(self) -> list[Held]:
+        """Everything, nothing loaded."""
+        return [Held(digest=e.digest, loaded=False, loadable=True) for e in self._store.experts()]
+
+    def load(self, reference: str) -> None:
+        """Refuse expert-a by itself, and everything once it is full."""
+        if reference.startswith("expert-a"):
+            raise AdapterRefused("broken")
+        if self._room == 0:
+            raise Overloaded("no room")
+        self._room -= 1
+
+    def unload(self, reference: str) -> None:
+        """Somebody uses it."""
+        raise RequestError(f"{reference} is in use")
+
+
+def test_a_full_server_is_no_failure_and_a_busy_version_is_asked_for_again(
+    market: Market, store: Store, acquirer: Acquirer
+) -> None:
+    """Issue A5: replaced versions are retired only when no request uses them."""
+    for name in ("expert-a", "expert-b", "expert-c"):
+        market.publish(name)
+        acquirer.install([market.source(name)])
+    market.publish("expert-c", version="1.1.0")
+    acquirer.update()
+    told = tell(Full(store, room=1), store, budget_bytes=2**30)
+    assert ("expert-b@1.0.0",) == told.loaded
+    assert ("expert-c@1.0.0",) == told.waiting
+    assert ("here: expert-a@1.0.0: broken",) == told.problems
