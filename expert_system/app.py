@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy or optional: each is imported by the function that needs it
     from expert_system.config import Config
-    from expert_system.domain import Digest
     from expert_system.engine.interface import Engine
-    from expert_system.package.stored import StoredExpert
+    from expert_system.marketplace.store import Store
     from expert_system.rpc.metrics import MetricsPage
     from expert_system.rpc.server import RpcServer
 
@@ -169,23 +168,18 @@ def vllm_engine(config: Config) -> Engine:
         log=config.home / LOG_FOLDER / "engine.log",
         extra=given.extra,
     )
-    return VllmEngine(settings, _stored)
+    return VllmEngine(settings, _store())
 
 
 def register_vllm() -> None:
     """What vLLM calls in each of its processes (entry point group vllm.general_plugins)."""
     from expert_system.engine.plugin.register import register
 
-    register(_stored)
+    register(_store)
 
 
-def _stored(digest: Digest) -> StoredExpert:
-    """A stored expert, for the engine's processes; its files are hashed as they are read (formats.md 4.9).
-
-    Raises:
-        UnknownExpert: the store does not hold it, or it is quarantined.
-        IntegrityError: its bytes changed.
-    """
+def _store() -> Store:
+    """The store of this process's `$EXPERT_HOME`; what it reads is hashed as it is read (formats.md 4.9)."""
     from expert_system.marketplace.store import Store
 
-    return Store(Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser()).by_digest(digest)
+    return Store(Path(os.environ.get(HOME_VARIABLE, "~/.expert")).expanduser())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from expert_system.engine.plugin.hostfiles import Lookup
+    from expert_system.engine.plugin.hostfiles import StoreAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Ready:
 class Residence:
     """Sets by digest: their ids, their users, their pins."""
 
-    def __init__(self, settings: VllmSettings, lookup: Lookup) -> None:
-        """Start with nothing; `lookup` finds stored experts."""
-        self._lookup = lookup
+    def __init__(self, settings: VllmSettings, store: StoreAccess) -> None:
+        """Start with nothing; `store` is where experts are found."""
+        self._store = store
         self._files = SetFiles(settings.home)
         self._ids = itertools.count(1)
         self._id_of: dict[Digest, int] = {}
@@ -96,7 +96,7 @@ class Residence:
 
         self._files.write(expert_set)
         request = self._request(expert_set.digest)
-        files = HostFiles.of_engine(self._engine.vllm_config, self._lookup)
+        files = HostFiles.of_engine(self._engine.vllm_config, self._store)
         paths = [files.ensure(member) for member in files.members(request)]
         ready = self._ready.get(expert_set.digest)
         if ready is None:

@@ -25,7 +25,7 @@ from expert_system.errors import EngineUnavailable, ExpertSystemError, InvalidRe
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from expert_system.engine.plugin.hostfiles import Lookup
+    from expert_system.engine.plugin.hostfiles import StoreAccess
 
 WATCH_INTERVAL_S = 0.5
 """How often a quiet engine is asked whether it lives; a busy one says so by itself."""
@@ -36,18 +36,18 @@ RESTART_DELAYS_S = (0.0, 2.0, 10.0, 30.0)
 class VllmEngine:
     """One vLLM engine in child processes; implements `engine.interface.Engine`."""
 
-    def __init__(self, settings: VllmSettings, lookup: Lookup) -> None:
+    def __init__(self, settings: VllmSettings, store: StoreAccess) -> None:
         """Remember what to start; nothing runs yet.
 
         Args:
             settings: what to start vLLM with.
-            lookup: finds a stored expert by its digest; runs in a thread.
+            store: where experts are found; used in threads.
         """
         self._settings = settings
         self._state = EngineState.STOPPED
         self._llm: AsyncLLM | None = None
         self._base: ServedBase | None = None
-        self._residence = Residence(settings, lookup)
+        self._residence = Residence(settings, store)
         self._watcher: asyncio.Task[None] | None = None
 
     @property

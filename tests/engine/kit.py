@@ -121,7 +121,7 @@ def start(home: Path, base: Path, **settings: Any) -> Bench:
     """Start a real engine on a base, with an empty store."""
     store = Store(home, dev=True)
     chosen = {"home": home, "base": base, "base_name": base.name, "log": home / "engine.log", **settings}
-    engine = VllmEngine(VllmSettings(**chosen), store.by_digest)
+    engine = VllmEngine(VllmSettings(**chosen), store)
     before = os.environ.get("EXPERT_HOME")
     loop().run_until_complete(engine.start())
     # The engine's processes have their home by now; tests that follow shall not find it.

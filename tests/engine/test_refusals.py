@@ -12,8 +12,10 @@ import kit
 import pytest
 import tiny
 import torch
+from peft import IA3Config
 from safetensors.torch import load_file, save_file
 
+from expert_system.engine.plugin.hostfiles import NORMS_FILE
 from expert_system.errors import AdapterRefused, IntegrityError, PackageError
 
 pytestmark = pytest.mark.engine
@@ -191,3 +193,54 @@ def test_a_hub_name_is_never_accepted(tiny_llama: kit.Bench) -> None:
 
     with pytest.raises(AdapterRefused, match="hub names are not accepted"):
         files.members(LoRARequest("x", 30_000, "someone/some-lora"))
+
+
+def test_an_input_gate_that_differs_between_packed_modules_is_refused(tiny_llama: kit.Bench) -> None:
+    """A3: vLLM computes gate_proj and up_proj from one packed input; the refusal names both."""
+    config = IA3Config(
+        target_modules=["gate_proj", "up_proj"], feedforward_modules=["gate_proj", "up_proj"], task_type="CAUSAL_LM"
+    )
+    folder = tiny.make_adapter(tiny_llama.scratch / "packed", tiny_llama.base, config, seed=64)
+    tiny_llama.add("packed", folder)
+    (prompt,) = kit.prompts(1, 24, VOCABULARY)
+
+    with pytest.raises(AdapterRefused, match=r"input gate of .*gate_proj differs from that of .*up_proj"):
+        tiny_llama.run_all((prompt, tiny_llama.set("packed")))
+
+
+def test_an_input_gate_that_is_equal_in_packed_modules_is_served(tiny_llama: kit.Bench) -> None:
+    """A3: the same gate on both is one gate on their input."""
+    config = IA3Config(
+        target_modules=["gate_proj", "up_proj"], feedforward_modules=["gate_proj", "up_proj"], task_type="CAUSAL_LM"
+    )
+    folder = tiny.make_adapter(tiny_llama.scratch / "same", tiny_llama.base, config, seed=65)
+
+    def share(tensors: dict[str, torch.Tensor]) -> None:
+        for name in tensors:
+            tensors[name] = tensors[name.replace("gate_proj", "up_proj")].clone()
+
+    change_tensors(folder, share)
+    tiny_llama.add("same", folder)
+    (prompt,) = kit.prompts(1, 24, VOCABULARY)
+    (answer,) = tiny_llama.run_all((prompt, tiny_llama.set("same")))
+    model = tiny.peft_model(tiny_llama.base, {"same": folder})
+
+    assert kit.check_against(lambda ids: model(ids).logits, prompt, answer) < kit.LOGPROB_TOLERANCE
+
+
+def test_kept_norms_are_used_and_wrong_ones_are_not(tiny_llama: kit.Bench) -> None:
+    """vllm.md, Decided 6: derived data is checked on read, and computed anew when it was changed."""
+    (prompt,) = kit.prompts(1, 24, VOCABULARY)
+    composed = tiny_llama.set("dora-1")
+    (before,) = tiny_llama.run_all((prompt, composed))
+    (member,) = composed.expert_set.members
+    derived = tiny_llama.store.derived
+    kept = derived.read(member.expert, composed.expert_set.base, NORMS_FILE)
+    assert kept is not None
+    file = next((tiny_llama.store.home.root / "derived" / member.expert).rglob(NORMS_FILE))
+    file.write_bytes(kept[:-4] + bytes(4))
+
+    assert derived.read(member.expert, composed.expert_set.base, NORMS_FILE) is None
+    kit.loop().run_until_complete(tiny_llama.engine.unload(composed.expert_set.digest))
+    assert tiny_llama.run_all((prompt, composed))[0].token_ids == before.token_ids
+    assert derived.read(member.expert, composed.expert_set.base, NORMS_FILE) == kept

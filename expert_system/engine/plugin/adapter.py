@@ -18,6 +18,7 @@ that names the tensor or the field.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 SOFT_PROMPT = "soft_prompt"
+PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Modules that vLLM packs into one layer, in the families of Llama and Qwen."""
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SUFFIXES = {
@@ -41,8 +44,8 @@ _SUFFIXES = {
 }
 _LINEAR_ONLY = ("embed_tokens", "lm_head")
 
-RowNorms = Callable[[str, torch.Tensor], torch.Tensor]
-"""(module, change of its weight (outputs, inputs)) -> ||W + change|| by rows, FP32."""
+RowNorms = Callable[[str, Callable[[], torch.Tensor]], torch.Tensor]
+"""(module, what gives the change of its weight (outputs, inputs)) -> ||W + change|| by rows, FP32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +154,7 @@ def _low_rank(
         if config.type is AdapterType.DORA:
             magnitude = tensors[".lora_magnitude_vector"]
             _expect(where, f"{module}.lora_magnitude_vector", tuple(magnitude.shape), (outputs,))
-            gate = magnitude / row_norms(module, scaled @ a)
+            gate = magnitude / row_norms(module, functools.partial(torch.matmul, scaled, a))
             canonical[f"{module}.dora"] = gate - 1.0
             scaled = gate.unsqueeze(1) * scaled
             does_something = does_something or bool((gate != 1.0).any())
@@ -175,9 +178,31 @@ def _ia3(
         wanted = (1, inputs) if feedforward else (outputs, 1)
         _expect(where, f"{module}.ia3_l", tuple(vector.shape), wanted)
         canonical[f"{module}.ia3_{'in' if feedforward else 'out'}"] = vector.flatten() - 1.0
+    _same_inputs(canonical, shapes, where)
     if not any(difference.any() for difference in canonical.values()):
         raise AdapterRefused(f"{where}: every ia3_l is all ones, so the adapter does nothing; train it first")
     return canonical
+
+
+def _same_inputs(canonical: Mapping[str, torch.Tensor], shapes: BaseShapes, where: str) -> None:
+    """Refuse input gates that differ between modules which vLLM packs into one layer: they share one input."""
+    for name, gate in canonical.items():
+        module, _, kind = name.rpartition(".")
+        parent, _, own = module.rpartition(".")
+        siblings = next((group for group in PACKED if own in group), ())
+        if kind != "ia3_in":
+            continue
+        for sibling in siblings:
+            other = f"{parent}.{sibling}"
+            if other in shapes.linear and not _equal(gate, canonical.get(f"{other}.ia3_in")):
+                raise AdapterRefused(
+                    f"{where}: the input gate of {module} differs from that of {other}, but vLLM computes both"
+                    " from one packed input; train ia3_l on down_proj or on the outputs instead"
+                )
+
+
+def _equal(gate: torch.Tensor, other: torch.Tensor | None) -> bool:
+    return other is not None and torch.equal(gate, other)
 
 
 def _soft_prompt(

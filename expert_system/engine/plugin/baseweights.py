@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load, save
 
 from expert_system.engine.plugin.adapter import BaseShapes
 from expert_system.package.base import BaseDescription, describe_base
@@ -44,15 +46,29 @@ def _file_of(base: Path) -> dict[str, Path]:
 
 
 class RowNorms:
-    """Norms of the rows of W + change, in FP32 from the base's own files (vllm.md, Decided 6)."""
+    """Norms of the rows of W + change, in FP32 from the base's own files, or as they were kept (vllm.md, Decided 6)."""
 
     def __init__(self, base: Path) -> None:
         """Read from this base's folder."""
         self._base = base
+        self._norms: dict[str, torch.Tensor] = {}
+        self.computed = False
+        """Whether any norm had to be computed."""
 
-    def __call__(self, module: str, change: torch.Tensor) -> torch.Tensor:
-        """Return the norms, shape (outputs,); `change` has the weight's shape."""
-        name = f"{module}.weight"
-        with safe_open(_file_of(self._base)[name], framework="pt") as file:
-            weight: torch.Tensor = file.get_tensor(name)
-        return torch.linalg.vector_norm(weight.float() + change, dim=1)
+    def load(self, kept: bytes | None) -> None:
+        """Take over norms that `dump` wrote."""
+        self._norms = {} if kept is None else load(kept)
+
+    def dump(self) -> bytes:
+        """All norms, by module, as safetensors."""
+        return save(self._norms)
+
+    def __call__(self, module: str, change: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return the norms, shape (outputs,); `change` gives what is added to the weight, in the weight's shape."""
+        if module not in self._norms:
+            name = f"{module}.weight"
+            with safe_open(_file_of(self._base)[name], framework="pt") as file:
+                weight: torch.Tensor = file.get_tensor(name)
+            self._norms[module] = torch.linalg.vector_norm(weight.float() + change(), dim=1)
+            self.computed = True
+        return self._norms[module]

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -28,22 +28,42 @@ from expert_system.engine.plugin import baseweights, runfolder
 from expert_system.engine.plugin.adapter import CONFIG_FILE, SOFT_PROMPT, WEIGHTS_FILE, read_adapter
 from expert_system.engine.sets import SCHEMA
 from expert_system.errors import AdapterRefused, IntegrityError
+from expert_system.package.binding import AdapterType
 from expert_system.package.files import MAX_FILE_BYTES
 from expert_system.package.stored import StoredExpert
 
 MAX_SET_BYTES = 64 * 1024
+NORMS_FILE = "dora-norms.safetensors"
 
 
-Lookup = Callable[[Digest], StoredExpert]
-"""Finds a stored expert by its package digest; raises our own errors. Handed in by `app.register_vllm`."""
+class DerivedAccess(Protocol):
+    """Where data computed from an expert and a base is kept (vllm.md, Decided 6)."""
 
-_lookup: Lookup | None = None
+    def read(self, expert: Digest, base: Digest, name: str) -> bytes | None:
+        """The content, or None when it is missing or was changed."""
+
+    def write(self, expert: Digest, base: Digest, name: str, content: bytes) -> None:
+        """Keep a content."""
 
 
-def set_lookup(lookup: Lookup) -> None:
-    """Remember how this process finds stored experts."""
-    global _lookup
-    _lookup = lookup
+class StoreAccess(Protocol):
+    """What the engine needs of the store; `app.register_vllm` hands it in."""
+
+    @property
+    def derived(self) -> DerivedAccess:
+        """Data computed from stored experts."""
+
+    def by_digest(self, digest: Digest) -> StoredExpert:
+        """A stored expert; raises our own errors."""
+
+
+_open_store: Callable[[], StoreAccess] | None = None
+
+
+def set_store(open_store: Callable[[], StoreAccess]) -> None:
+    """Remember how this process reaches the store."""
+    global _open_store
+    _open_store = open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +80,23 @@ class HostMember:
 class HostFiles:
     """The host files of one engine."""
 
-    def __init__(self, base: Path, dtype: torch.dtype, lookup: Lookup | None = None) -> None:
+    def __init__(self, base: Path, dtype: torch.dtype, store: StoreAccess | None = None) -> None:
         """Serve experts on this base with adapter tensors of this type.
 
         Args:
             base: folder of the base.
             dtype: of the engine's adapter arithmetic.
-            lookup: finds stored experts; None is what this process was registered with.
+            store: where stored experts are; None is what this process was registered with.
         """
         self._base = base
         self._dtype = dtype
-        self._lookup = lookup
+        self._store = store
         self._known: dict[tuple[str, str], tuple[HostMember, ...]] = {}
 
     @classmethod
-    def of_engine(cls, vllm_config: Any, lookup: Lookup | None = None) -> HostFiles:
+    def of_engine(cls, vllm_config: Any, store: StoreAccess | None = None) -> HostFiles:
         """The host files of the engine that has this configuration."""
-        return cls(Path(vllm_config.model_config.model), vllm_config.lora_config.lora_dtype, lookup)
+        return cls(Path(vllm_config.model_config.model), vllm_config.lora_config.lora_dtype, store)
 
     def members(self, request: Any) -> tuple[HostMember, ...]:
         """Who takes part in a `LoRARequest`: the members of a set file, or one plain PEFT folder.
@@ -127,7 +147,7 @@ class HostFiles:
         shapes = baseweights.shapes(self._base)
         norms = baseweights.RowNorms(self._base)
         tensors: dict[str, torch.Tensor] = {}
-        for where, config, weights in self._sources(member):
+        for where, config, weights in self._sources(member, norms):
             found = read_adapter(config, weights, shapes, where=where, row_norms=norms)
             twice = sorted(set(found) & set(tensors))
             if twice:
@@ -137,9 +157,12 @@ class HostFiles:
             raise AdapterRefused(
                 f"{member.folder}: a LoRARequest cannot carry a soft prompt; use the gRPC server for it"
             )
+        if member.folder is None and norms.computed:
+            served = baseweights.description(self._base).binding
+            self._access().derived.write(Digest(member.key), served, NORMS_FILE, norms.dump())
         return {name: tensor.to(self._dtype) for name, tensor in tensors.items()}
 
-    def _sources(self, member: HostMember) -> Iterator[tuple[str, bytes, bytes]]:
+    def _sources(self, member: HostMember, norms: baseweights.RowNorms) -> Iterator[tuple[str, bytes, bytes]]:
         """What to call each adapter of the member, and the hashed bytes of its two files."""
         if member.folder is not None:
             config, weights = _read_plain(member.folder)
@@ -147,17 +170,23 @@ class HostFiles:
                 raise AdapterRefused(f"{member.folder} changed while it was read; load it under another name and id")
             yield str(member.folder), config, weights
             return
-        lookup = self._lookup or _lookup
-        if lookup is None:
-            raise AdapterRefused("this process knows no store; start it with the expert_system plugin")
-        stored = lookup(Digest(member.key))
+        stored = self._access().by_digest(Digest(member.key))
         served = baseweights.description(self._base).binding
         binding = stored.manifest.binding_for(served)
         if binding is None:
             raise AdapterRefused(f"{stored.manifest.name} was not trained for the base served ({served[:12]})")
+        if any(adapter.type is AdapterType.DORA for adapter in binding.adapters):
+            norms.load(self._access().derived.read(stored.digest, served, NORMS_FILE))
         for adapter in binding.adapters:
             where = f"{stored.manifest.name}@{stored.manifest.version}/{adapter.path}"
             yield where, stored.read(f"{adapter.path}/{CONFIG_FILE}"), stored.read(f"{adapter.path}/{WEIGHTS_FILE}")
+
+    def _access(self) -> StoreAccess:
+        if self._store is None:
+            if _open_store is None:
+                raise AdapterRefused("this process knows no store; start it with the expert_system plugin")
+            self._store = _open_store()
+        return self._store
 
     def _write(self, target: Path, tensors: dict[str, torch.Tensor]) -> None:
         descriptor, aside = tempfile.mkstemp(dir=target.parent, prefix=".host-")

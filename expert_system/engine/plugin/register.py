@@ -1,15 +1,16 @@
 """What vLLM calls in each of its processes, and what the server asks the workers before it reports ready.
 
-vllm.general_plugins -> app.register_vllm -> register(lookup) -> hooks in place -> report() -> handshake
+vllm.general_plugins -> app.register_vllm -> register(open_store) -> hooks in place -> report() -> handshake
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from typing import Any
 
-from expert_system.engine.plugin.hostfiles import Lookup, set_lookup
+from expert_system.engine.plugin.hostfiles import StoreAccess, set_store
 
 LOG_VARIABLE = "EXPERT_ENGINE_LOG"
 problems: list[str] = []
@@ -17,17 +18,17 @@ problems: list[str] = []
 _registered = False
 
 
-def register(lookup: Lookup) -> None:
-    """Put the plugin into this process; calling it again only renews the look-up.
+def register(open_store: Callable[[], StoreAccess]) -> None:
+    """Put the plugin into this process; calling it again only renews the way to the store.
 
     Args:
-        lookup: how to find a stored expert's files.
+        open_store: how to reach the store; called when a stored expert is first needed.
 
     Raises:
         RuntimeError: a hook point has moved; vLLM logs it and goes on without us, which the handshake notices.
     """
     global _registered
-    set_lookup(lookup)
+    set_store(open_store)
     if _registered:
         return
     _redirect_output()
