@@ -89,7 +89,8 @@ def sync(
     import threading
 
     from expert_system import telemetry
-    from expert_system.cli.store import acquirer, open_store
+    from expert_system.cli.installing import acquirer
+    from expert_system.cli.store import open_store
     from expert_system.client import Client
     from expert_system.marketplace.health import HealthPage, notify
     from expert_system.marketplace.sync import Sync
