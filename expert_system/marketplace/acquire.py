@@ -15,6 +15,7 @@ from typing import Protocol
 
 from expert_system.domain import expert_name
 from expert_system.errors import ExpertSystemError, MarketplaceError, UnknownExpert
+from expert_system.marketplace.books import absolute, held_versions, lock_entry, others, precedence, wanted_from
 from expert_system.marketplace.lock import Lock, Locked, read_lock, write_lock
 from expert_system.marketplace.market import Market
 from expert_system.marketplace.resolve import Candidate, Catalogue, Requirement, resolve
@@ -79,10 +80,10 @@ class Acquirer:
             sources = read_sources(self._home.sources)
             market = self._market(staging, sources, allow_downgrade=allow_downgrade)
             wanted: list[Wanted] = []
-            for source in map(_absolute, asked):
+            for source in map(absolute, asked):
                 name = expert_name(source.location) if source.is_name else market.probe(source)
-                wanted.append(_wanted(name, source, sources))
-            outcome = self._carry_out(market, wanted, prefer=_others(read_lock(self._lock), wanted))
+                wanted.append(wanted_from(name, source, sources))
+            outcome = self._carry_out(market, wanted, prefer=others(read_lock(self._lock), wanted))
             for entry in wanted:
                 sources = sources.with_expert(entry)
             self._write_sources(sources)
@@ -128,7 +129,7 @@ class Acquirer:
             broken: list[tuple[str, ExpertSystemError]] = []
             market = self._market(staging, sources, broken=broken if tolerant else None)
             lock = read_lock(self._lock)
-            prefer = {entry.name: entry.version for entry in lock.experts} if chosen else _held(sources)
+            prefer = {entry.name: entry.version for entry in lock.experts} if chosen else held_versions(sources)
             prefer = {name: version for name, version in prefer.items() if name not in chosen}
             outcome = self._update(market, wanted, prefer, tolerant=tolerant)
             outcome = replace(outcome, failed=(*broken, *outcome.failed))
@@ -147,7 +148,7 @@ class Acquirer:
             entry = lock.get(full)
             if entry is None:
                 raise UnknownExpert(full)
-            now = _precedence(entry.version)
+            now = precedence(entry.version)
             stored = [
                 r for r in self._store.records_of(full)
                 if r.verified and r.status is not Status.QUARANTINED and r.version != entry.version
@@ -161,7 +162,7 @@ class Acquirer:
                 )
             target = max(fitting, key=lambda record: record.precedence)
             expert = self._store.make_current(target.digest)
-            write_lock(self._lock, lock.replaced(_entry(target)))
+            write_lock(self._lock, lock.replaced(lock_entry(target)))
             sources = read_sources(self._home.sources)
             held = [e.model_copy(update={"held": target.version}) for e in sources.experts if e.name == full]
             for followed in held:
@@ -202,8 +203,8 @@ class Acquirer:
         outcome = self._settle(market, list(chosen.values()))
         self._write_lock(
             read_lock(self._lock).replaced(
-                *(_entry(record) for record in outcome.kept),
-                *(_entry(self._store.record(expert.digest)) for expert in outcome.installed),
+                *(lock_entry(record) for record in outcome.kept),
+                *(lock_entry(self._store.record(expert.digest)) for expert in outcome.installed),
             )
         )
         return outcome
@@ -270,47 +271,3 @@ class Acquirer:
             digest=entry.digest,
             keyid=entry.keyid,
         )
-
-
-def _absolute(source: Source) -> Source:
-    """A path means the same from wherever the next update is run."""
-    path = Path(source.location).expanduser()
-    return replace(source, location=str(path.resolve())) if not source.is_name and path.exists() else source
-
-
-def _wanted(name: str, source: Source, sources: SourcesFile) -> Wanted:
-    """A bare name keeps following the repository that it is followed at already."""
-    location = source.location
-    if source.is_name:
-        before = next((entry for entry in sources.experts if entry.name == name), None)
-        location = before.location if before else name
-    return Wanted(name=name, location=location, range=source.range, commit_id=source.commit_id)
-
-
-def _others(lock: Lock, wanted: Sequence[Wanted]) -> dict[str, str]:
-    """Locked versions of everything that was not asked for now."""
-    asked = {entry.name for entry in wanted}
-    return {entry.name: entry.version for entry in lock.experts if entry.name not in asked}
-
-
-def _held(sources: SourcesFile) -> dict[str, str]:
-    return {entry.name: entry.held for entry in sources.experts if entry.held is not None}
-
-
-def _entry(record: Record | None) -> Locked:
-    assert record is not None, "what was just installed is recorded"
-    assert record.keyid is not None, "only verified packages are locked"
-    return Locked(
-        name=record.name,
-        version=record.version,
-        source=record.source,
-        tag=record.tag,
-        commit=record.commit_id,
-        digest=record.digest,
-        keyid=record.keyid,
-    )
-
-
-def _precedence(version: str) -> tuple[int, int, int]:
-    major, minor, patch = (int(part) for part in version.split("."))
-    return major, minor, patch
