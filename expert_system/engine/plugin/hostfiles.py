@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 from expert_system.domain import Digest
-from expert_system.engine.plugin import baseweights, runfolder
+from expert_system.engine.plugin import baseweights, gates, runfolder
 from expert_system.engine.plugin.adapter import CONFIG_FILE, SOFT_PROMPT, WEIGHTS_FILE, read_adapter
 from expert_system.engine.sets import SCHEMA
 from expert_system.errors import AdapterRefused, IntegrityError
@@ -157,6 +157,7 @@ class HostFiles:
             raise AdapterRefused(
                 f"{member.folder}: a LoRARequest cannot carry a soft prompt; use the gRPC server for it"
             )
+        _gates_can_run(tensors, member)
         if member.folder is None and norms.computed:
             served = baseweights.description(self._base).binding
             self._access().derived.write(Digest(member.key), served, NORMS_FILE, norms.dump())
@@ -196,6 +197,17 @@ class HostFiles:
             Path(aside).replace(target)
         finally:
             Path(aside).unlink(missing_ok=True)
+
+
+def _gates_can_run(tensors: dict[str, torch.Tensor], member: HostMember) -> None:
+    """Refuse gates that this engine has no buffers for, before a worker would leave them out."""
+    from vllm.platforms import current_platform
+
+    if gates.needs_gates(tensors) and not (current_platform.is_cpu() or gates.enabled()):
+        raise AdapterRefused(
+            f"{member.folder or member.key[:12]} is DoRA or IA³, and this engine was started without gates;"
+            f" set {gates.GATES_VARIABLE}=1 before it starts"
+        )
 
 
 def _folder_member(path: Path) -> HostMember:

@@ -18,6 +18,7 @@ from vllm.lora.lora_model import LoRAModel
 from vllm.lora.model_manager import LRUCacheLoRAModelManager
 from vllm.platforms import current_platform
 
+from expert_system.engine.plugin import gates
 from expert_system.engine.plugin.cpu.lanes import SlotSet
 from expert_system.engine.plugin.geometry import Layer, Sharding, Slice
 from expert_system.engine.plugin.slots import SlotTable
@@ -44,6 +45,17 @@ class ExpertModelManager(LRUCacheLoRAModelManager):
         self.held: dict[int, HeldSet] = {}
         self.table = SlotTable(self.lora_slots)
         self.layers = _geometry(self)
+        if gates.enabled() and not current_platform.is_cpu():
+            self._make_gates()
+
+    def _make_gates(self) -> None:
+        for module in self._linear():
+            like = module.lora_b_stacked[0]
+            outputs = sum(piece.size for piece in module.expert_layer.slices)
+            module.expert_gates = gates.LayerGates.identity(self.lora_slots, outputs, module.input_size, like)
+
+    def _linear(self) -> list[Any]:
+        return [module for module in self.modules.values() if isinstance(module, BaseLinearLayerWithLoRA)]
 
     def _init_punica_wrapper(self, *args: Any, **kwargs: Any) -> None:
         if self.lora_config.fully_sharded_loras:
@@ -108,6 +120,9 @@ class ExpertModelManager(LRUCacheLoRAModelManager):
                 module.reset_lora(slot)
             else:
                 module.set_lora(slot, weights.lora_a, weights.lora_b)
+        if gates.enabled():
+            for module in self._linear():
+                module.expert_gates.fill(slot, module.expert_layer, held.slot_set.members)
 
     def _clear(self, slot: int) -> None:
         if current_platform.is_cpu():
@@ -116,6 +131,9 @@ class ExpertModelManager(LRUCacheLoRAModelManager):
             return
         for module in self.modules.values():
             module.reset_lora(slot)
+        if gates.enabled():
+            for module in self._linear():
+                module.expert_gates.clear(slot)
 
 
 def _geometry(manager: ExpertModelManager) -> Sequence[Layer]:

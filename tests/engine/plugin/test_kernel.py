@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from parts import INPUTS, SIZES, expert, layer
 
 from expert_system.engine.plugin.cpu import build, kernel, reference
 from expert_system.engine.plugin.cpu.lanes import Lanes, SlotSet, lanes_of
-from expert_system.engine.plugin.geometry import Layer, Sharding, Slice
-from expert_system.engine.plugin.mapped import MappedExpert, map_expert
-
-INPUTS = 96
-SIZES = {"q": 64, "k": 32, "v": 48}
 
 pytestmark = pytest.mark.skipif(build.compiler() is None, reason="this machine has no C++ compiler")
 
@@ -22,32 +17,6 @@ pytestmark = pytest.mark.skipif(build.compiler() is None, reason="this machine h
 @pytest.fixture(scope="module", autouse=True)
 def _built() -> None:
     assert build.build() is not None
-
-
-def layer() -> Layer:
-    """One packed layer of three slices."""
-    slices, offset = [], 0
-    for row, (module, size) in enumerate(SIZES.items()):
-        slices.append(Slice(module=module, row=row, offset=offset, size=size, shard=0))
-        offset += size
-    return Layer(index=0, name="qkv", slices=tuple(slices), sharding=Sharding.NONE, input_size=INPUTS, rank=0)
-
-
-def expert(folder: Path, seed: int, dtype: torch.dtype, *, rank: int, dora: bool, ia3: bool) -> MappedExpert:
-    """An expert on two of the three slices, mapped from a host file."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for module in ("q", "v"):
-        if rank:
-            tensors[f"{module}.a"] = torch.randn(rank, INPUTS, generator=generator) / 10
-            tensors[f"{module}.b"] = torch.randn(rank, SIZES[module], generator=generator) / 10
-        if dora:
-            tensors[f"{module}.dora"] = torch.randn(SIZES[module], generator=generator) / 5
-        if ia3:
-            tensors[f"{module}.ia3_out"] = torch.randn(SIZES[module], generator=generator) / 5
-    path = folder / f"{seed}.safetensors"
-    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, path)
-    return map_expert(path, [layer()])
 
 
 def step(folder: Path, dtype: torch.dtype, slots: list[int]) -> Lanes:
