@@ -1,0 +1,1 @@
+"""One question per module; `python -m benchmarks.throughput` prints one table and writes one JSON file."""

@@ -1,0 +1,1 @@
+"""What every benchmark shares: engines in child processes, workloads, experts, statistics, tables."""
