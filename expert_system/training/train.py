@@ -201,6 +201,7 @@ def _save_adapter(model: Any, out: Path, base_name: str) -> Path:
     _write_aside({name: value.to(torch.bfloat16) for name, value in best.items()}, folder / "adapter_model.safetensors")
     config = model.peft_config["default"]
     config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # PEFT keeps a set, whose order changes from run to run
     config.base_model_name_or_path = base_name
     config.save_pretrained(folder)
     return folder
