@@ -93,10 +93,14 @@ def uninstall(name: Name, *, lock: LockFile = None, as_json: Json = False) -> No
     """Remove an expert from this node's store: every version, or the one named."""
     from expert_system.domain import ExpertRef
     from expert_system.marketplace.acquire import Acquirer
+    from expert_system.package.fields import split_range
 
     reference = ExpertRef.parse(name)
     with open_store() as store:
         gone = store.uninstall(reference.name, reference.version)
+        for expert in store.experts():
+            if any(split_range(text)[0] == reference.name for text in expert.manifest.composition.requires):
+                note(f"{expert.manifest.name} requires {reference.name} and cannot run without it")
         if not any(record.verified for record in store.records_of(reference.name)):
             Acquirer(store, lock=lock).forget([reference.name])
     if as_json:

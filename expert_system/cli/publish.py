@@ -187,10 +187,17 @@ def trust_revoke(
     reason: Annotated[str, typer.Option(help="Shown whenever the key is refused.")],
 ) -> None:
     """Believe a key no longer, for ever; what it signed and is installed fails `verify`."""
+    from expert_system.cli.store import open_store
     from expert_system.marketplace.trust import revoke_key
 
     revocation = revoke_key(_home() / "trust.json", keyid, reason)
     note(f"key {revocation.keyid[:12]} is revoked")
+    with open_store() as store:
+        signed = [record for record in store.records() if record.keyid == revocation.keyid]
+    for record in signed:
+        note(
+            f"{record.name}@{record.version} was signed by it and is still installed: `expert-cli uninstall {record.name}`"
+        )
 
 
 def secret_key(file: Path, passphrase_file: Path | None = None) -> SecretKey:

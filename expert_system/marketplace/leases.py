@@ -14,6 +14,8 @@ from expert_system.domain import Digest
 
 IDLE_S = 900.0
 """A process that has not asked for a package for so long is taken not to use it any more."""
+MAX_HELD = 256
+"""Packages that one process holds; each takes a file descriptor, and an engine keeps fewer in memory."""
 
 
 class Leases:
@@ -27,13 +29,16 @@ class Leases:
         self._held: dict[Digest, tuple[IO[str], float]] = {}
 
     def touch(self, digest: Digest) -> None:
-        """Hold a package from now on, and let go of those that nobody asked for in IDLE_S."""
+        """Hold a package from now on; let go of those that nobody asked for in IDLE_S, and of the oldest above MAX_HELD."""
         now = self._clock()
         with self._guard:
             held = self._held.pop(digest, None)
             self._held[digest] = (held[0] if held else self._lock(digest), now)
-            for idle in [d for d, (_, used) in self._held.items() if now - used > IDLE_S]:
-                self._held.pop(idle)[0].close()
+            oldest_first = list(self._held.items())
+            for place, (other, (stream, used)) in enumerate(oldest_first):
+                if now - used > IDLE_S or len(oldest_first) - place > MAX_HELD:
+                    del self._held[other]
+                    stream.close()
 
     def close(self) -> None:
         """Let go of everything."""

@@ -82,7 +82,7 @@ class Store:
         chosen = choose(self._state.named(full), version, dev=self._dev)
         if chosen is None:
             raise UnknownExpert(full, version)
-        return self._open(chosen)
+        return self._used(chosen)
 
     def by_digest(self, digest: Digest) -> StoredExpert:
         """The stored package with this digest, replaced ones included.
@@ -94,7 +94,7 @@ class Store:
         record = self._state.get(digest)
         if record is None or record.status is Status.QUARANTINED:
             raise UnknownExpert(f"sha256:{digest}")
-        return self._open(record)
+        return self._used(record)
 
     def records(self) -> list[Record]:
         """Every record, quarantined and replaced packages included."""
@@ -248,9 +248,13 @@ class Store:
                 self._state.mark(other.digest, Status.REPLACED)
         self._state.mark(record.digest, Status.CURRENT)
 
-    def _open(self, record: Record) -> StoredExpert:
+    def _used(self, record: Record) -> StoredExpert:
+        """Open what somebody asked for by name, and keep it from `gc` where that was wanted."""
         if self._hold:
             self._leases.touch(record.digest)
+        return self._open(record)
+
+    def _open(self, record: Record) -> StoredExpert:
         expert = self._opened.get(record.digest)
         if expert is None or expert.verified != record.verified:
             try:

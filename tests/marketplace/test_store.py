@@ -12,7 +12,7 @@ import pytest
 from expert_system.domain import Digest
 from expert_system.errors import AdapterRefused, PackageError, UnknownExpert
 from expert_system.marketplace.acquire import Acquirer
-from expert_system.marketplace.leases import IDLE_S, Leases
+from expert_system.marketplace.leases import IDLE_S, MAX_HELD, Leases
 from expert_system.marketplace.store import Store
 from expert_system.marketplace.upkeep import collect, recheck
 from expert_system.testing.expert import make_expert
@@ -120,4 +120,16 @@ def test_a_lease_ends_when_nobody_asks_any_more(tmp_path: Path, store: Store) ->
     server.touch(Digest("b"))
     with other.unless_used(Digest("a")) as free:
         assert free
+    server.close()
+
+
+def test_a_process_holds_a_bounded_number_of_leases(tmp_path: Path) -> None:
+    """Each lease takes a file descriptor."""
+    server, other = Leases(tmp_path), Leases(tmp_path)
+    for number in range(MAX_HELD + 1):
+        server.touch(Digest(f"{number}"))
+    with other.unless_used(Digest("0")) as free:
+        assert free
+    with other.unless_used(Digest("1")) as free:
+        assert not free
     server.close()
