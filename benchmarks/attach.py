@@ -155,12 +155,19 @@ def beside(bench: Bench, rounds: int, tokens: int) -> list[dict[str, Cell]]:
     added = [value for pair in measured["ten"] for value in stalls(*pair)]
     return [
         *(
-            row(f"p99 gap of {STREAMS} streams, one expert attached from {kind} every 100 ms, against none", "ratio",
+            row(
+                f"p99 gap of {STREAMS} streams, one expert attached from {kind} every 100 ms, against none",
+                "ratio",
                 ratios([p99_ms(busy) for _, busy in measured[kind]], [p99_ms(quiet) for quiet, _ in measured[kind]]),
-                "1.5" if kind == "memory" else None)
+                "1.5" if kind == "memory" else None,
+            )
             for kind in ("memory", "disk")
         ),
-        row("p99 gap of the streams undisturbed", "ms", [p99_ms(quiet) for pairs in measured.values() for quiet, _ in pairs]),
+        row(
+            "p99 gap of the streams undisturbed",
+            "ms",
+            [p99_ms(quiet) for pairs in measured.values() for quiet, _ in pairs],
+        ),
         row("step that a set of ten is attached beside: added", "ms", added, "10"),
     ]
 

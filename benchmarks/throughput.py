@@ -62,8 +62,7 @@ def measure(options: Options) -> Answer:
         settings={"tokens": tokens, "rank": RANK, "rounds": rounds, "rounds_stock": stock_rounds, "dtype": "bfloat16"},
         notes=(
             "max_lora_rank is 256 for the Expert System and 16, its best case, for vLLM's kernels.",
-            "vLLM's CPU kernels answer base rows beside adapters with the last slot's adapter when every slot is full;"
-            " its figures are those of sometimes wrong answers.",
+            "vLLM's CPU kernels give base rows the last slot's adapter when every slot is full, so some answers are wrong.",
         ),
     )
 

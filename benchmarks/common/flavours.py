@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from benchmarks.common.experts import MODULES
 from benchmarks.common.jobs import Flavour, Members, Setup
+from benchmarks.common.other_engines import LlamaEngine, NoAttaching, PeftEngine
 
 _PACKED = ("qkv_proj", "gate_up_proj")
 """How vLLM calls some of `MODULES` once it has joined them."""
@@ -44,12 +45,18 @@ class Engine(Protocol):
 
 def make(setup: Setup, *, base: Path, home: Path, adapters: Path) -> Engine:
     """The engine of a flavour, not started."""
-    if setup.flavour is Flavour.EXPERTS:
-        return ExpertEngine(setup, base, home)
-    return VanillaEngine(setup, base, adapters)
+    match setup.flavour:
+        case Flavour.EXPERTS:
+            return ExpertEngine(setup, base, home)
+        case Flavour.PEFT:
+            return PeftEngine(base, adapters, setup.adapters)
+        case Flavour.LLAMA:
+            return LlamaEngine(Path(setup.llama_server), Path(setup.gguf), setup.adapters, setup.max_sequences)
+        case _:
+            return VanillaEngine(setup, base, adapters)
 
 
-class VanillaEngine:
+class VanillaEngine(NoAttaching):
     """vLLM as it is; the parent has set VLLM_PLUGINS to nothing."""
 
     def __init__(self, setup: Setup, base: Path, adapters: Path) -> None:
@@ -119,22 +126,6 @@ class VanillaEngine:
             raise ValueError("vLLM has no weights for adapters")
         number = self._ids.setdefault(name, len(self._ids) + 1)
         return LoRARequest(name, number, str(self._adapters / name))
-
-    async def load(self, members: Members) -> dict[str, float]:
-        """Refuse."""
-        raise NotImplementedError("attaching is measured on the Expert System only")
-
-    async def unload(self, members: Members) -> None:
-        """Refuse."""
-        raise NotImplementedError("attaching is measured on the Expert System only")
-
-    async def pin(self, members: Members) -> None:
-        """Refuse."""
-        raise NotImplementedError("attaching is measured on the Expert System only")
-
-    async def last_attach_s(self) -> float:
-        """Refuse."""
-        raise NotImplementedError("attaching is measured on the Expert System only")
 
 
 class ExpertEngine:
@@ -210,6 +201,6 @@ class ExpertEngine:
 
     async def last_attach_s(self) -> float:
         """Ask the worker."""
-        [report] = await self._engine._llm.collective_rpc("expert_report")  # type: ignore[union-attr]  # noqa: SLF001 - no public figure says it as exactly
+        [report] = await self._engine._llm.collective_rpc("expert_report")  # type: ignore[union-attr]
         seconds: float = report["residency"]["last_attach_s"]
         return seconds

@@ -23,6 +23,10 @@ class Flavour(StrEnum):
     """vLLM as it is, with LoRA on its own CPU kernels."""
     EXPERTS = "experts"
     """The Expert System."""
+    PEFT = "peft"
+    """Transformers with PEFT."""
+    LLAMA = "llama"
+    """llama.cpp's server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,11 @@ class Setup:
     step_tokens: int = 128
     context_tokens: int = 1024
     kv_cache_bytes: int = 512 * 1024**2
+    adapters: Sequence[str] = ()
+    """Loaded at the start, by engines that cannot load any later."""
+    gguf: str = ""
+    """Folder of the converted files, and the server; llama.cpp only."""
+    llama_server: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Interleaved runs: reference, candidates, reference, candidates, … and the ratios of neighbours.
 
-    case -> requests (new prompts each round) -> A B A B -> tokens/s, ratio pair by pair, milliseconds added to a step
+case -> requests (new prompts each round) -> A B A B -> tokens/s, ratio pair by pair, milliseconds added to a step
 """
 
 from __future__ import annotations

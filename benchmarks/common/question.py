@@ -29,8 +29,8 @@ class Options:
     """Pairs of runs; None is the benchmark's own number."""
     tokens: int | None
     """Tokens of each answer; None is the benchmark's own number."""
-    llama_python: Path | None
-    """A Python that has xllamacpp; only benchmarks.alternatives uses it."""
+    llama_cpp: Path | None
+    """A llama.cpp source tree that was built; only benchmarks.alternatives uses it."""
 
     def choose(self, full: int, short: int) -> int:
         """Repeats: as asked for, else the benchmark's own."""
@@ -57,7 +57,7 @@ def ask(name: str, question: str, measure: Callable[[Options], report.Answer]) -
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON file goes")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--tokens", type=int)
-    parser.add_argument("--llama-python", type=Path, help="a Python with xllamacpp, for benchmarks.alternatives")
+    parser.add_argument("--llama-cpp", type=Path, help="a llama.cpp tree that was built, for benchmarks.alternatives")
     given = parser.parse_args()
     if not given.base.is_dir():
         sys.exit(f"{given.base} is no folder; run scripts/setup, or name a base with --base")
@@ -70,7 +70,7 @@ def ask(name: str, question: str, measure: Callable[[Options], report.Answer]) -
             work=(given.work or Path(scratch)).resolve(),
             repeats=given.repeats,
             tokens=given.tokens,
-            llama_python=given.llama_python,
+            llama_cpp=given.llama_cpp,
         )
         options.work.mkdir(parents=True, exist_ok=True)
         answer = measure(options)

@@ -69,9 +69,12 @@ def show(content: Mapping[str, Any]) -> None:
     for row in cells(content):
         table.add_row(*row)
     console = Console()
-    console.print(table if console.is_terminal else markdown(content))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        print(markdown(content))
     for note in content["notes"]:
-        console.print(f"- {note}")
+        print(f"- {note}")
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -83,7 +86,9 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def cells(content: Mapping[str, Any]) -> list[list[str]]:
     """Every row as text."""
-    return [[cell(row.get(column["key"]), column["digits"]) for column in content["columns"]] for row in content["rows"]]
+    return [
+        [cell(row.get(column["key"]), column["digits"]) for column in content["columns"]] for row in content["rows"]
+    ]
 
 
 def cell(value: Any, digits: int) -> str:
