@@ -28,6 +28,14 @@ EXPERT_REQUESTS = Counter("expert_expert_requests", "Requests that named an inst
 TOKENS = Counter("expert_tokens", "Tokens read and produced.", ["kind"])
 STAGE_SECONDS = Histogram("expert_stage_seconds", "Time in each stage of a request.", ["stage"], buckets=_STAGE_BUCKETS)
 REQUEST_SECONDS = Histogram("expert_request_seconds", "Whole time of a request.", buckets=_STAGE_BUCKETS)
+ATTACH_SECONDS = Histogram(
+    "expert_attach_seconds",
+    "Time until a request's expert set was in memory: hot was there already, cold was read from the store.",
+    ["source"],
+    buckets=_STAGE_BUCKETS,
+)
+RESIDENT_SETS = Gauge("expert_resident_sets", "Expert sets that this server has shown its engine and not unloaded.")
+IN_USE_BYTES = Gauge("expert_in_use_bytes", "Host memory of the experts of running, waiting and pinned sets.")
 ENGINE_READY = Gauge("expert_engine_ready", "1 while the engine takes requests.")
 
 _log = structlog.get_logger("expert_system")

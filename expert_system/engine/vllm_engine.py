@@ -146,6 +146,7 @@ class VllmEngine:
                 self._residence.begin(request.expert_set)
                 started = time.perf_counter()
                 ready = await self._residence.ensure(request.expert_set)
+                self._residence.admit(request.expert_set)
                 attach_s = time.perf_counter() - started
             virtual = ready.soft_prompt if ready else None
             produced = llm.generate(
@@ -188,9 +189,14 @@ class VllmEngine:
         """Bring a set into memory and, when a slot is idle, into a slot."""
         llm = self._running()
         started = time.perf_counter()
-        ready = await self._residence.ensure(expert_set)
-        loaded = time.perf_counter()
-        await llm.add_lora(ready.request)
+        self._residence.begin(expert_set)
+        try:
+            ready = await self._residence.ensure(expert_set)
+            self._residence.admit(expert_set)
+            loaded = time.perf_counter()
+            await llm.add_lora(ready.request)
+        finally:
+            self._residence.end(expert_set)
         return Attached(load_s=loaded - started, attach_s=time.perf_counter() - loaded)
 
     async def unload(self, set_digest: Digest) -> None:

@@ -67,13 +67,13 @@ def _install_experts(bench: kit.Bench, folder: Path) -> None:
         bench.add(name, adapter)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded_fp32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
     """The embedded base in FP32, with strong experts of every kind."""
     yield from _embedded("float32", tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded_bf16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
     """The embedded base as it is served, in BF16."""
     yield from _embedded("bfloat16", tmp_path_factory)

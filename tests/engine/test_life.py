@@ -18,7 +18,7 @@ import pytest
 from expert_system.domain import EngineState, Grammar, GrammarType, Message, Role, Sampling
 from expert_system.engine.interface import EngineRequest
 from expert_system.engine.sets import Composed
-from expert_system.errors import EngineUnavailable, IncompatibleSet, InvalidRequest
+from expert_system.errors import EngineUnavailable, IncompatibleSet, InvalidRequest, Overloaded
 
 pytestmark = pytest.mark.engine
 
@@ -165,3 +165,24 @@ def test_an_engine_that_dies_is_unavailable_and_comes_back(tiny_qwen3: kit.Bench
         return await tiny_qwen3.run([1, 2, 3], composed)
 
     assert run(back()).token_ids == before.token_ids
+
+
+def test_a_set_over_the_memory_budget_is_refused_with_figures(
+    tiny_llama: kit.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A4: the budget is in bytes; admission refuses with RESOURCE_EXHAUSTED and figures instead of dying."""
+    small, large = tiny_llama.set("lora-0"), tiny_llama.set("lora-8", "lora-9")
+    run = kit.loop().run_until_complete
+    run(tiny_llama.run([1, 2, 3], small))
+    run(tiny_llama.run([1, 2, 3], large))
+    monkeypatch.setattr(tiny_llama.engine._residence, "_budget_bytes", 100_000)
+
+    assert run(tiny_llama.run([1, 2, 3], small)).token_ids
+    with pytest.raises(
+        Overloaded, match=r"need [\d.]+ MiB with this set's [\d.]+ MiB.*host_budget_bytes allows 0.1 MiB"
+    ):
+        run(tiny_llama.run([1, 2, 3], large))
+    with pytest.raises(Overloaded):
+        run(tiny_llama.engine.load(large.expert_set))
+    monkeypatch.undo()
+    assert run(tiny_llama.run([1, 2, 3], large)).token_ids
