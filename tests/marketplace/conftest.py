@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from expert_system.marketplace.acquire import Acquirer
 from expert_system.marketplace.store import Store
 from expert_system.testing.market import Market
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 @pytest.fixture
