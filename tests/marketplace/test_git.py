@@ -195,6 +195,26 @@ def test_a_server_that_never_stops_talking_is_cut_off(tmp_path: Path, monkeypatc
         server.server_close()
 
 
+def test_a_plain_file_server_is_refused(market: Market, tmp_path: Path) -> None:
+    """formats.md 5.3: its objects could not be bounded while they are fetched."""
+    folder = market.publish()
+    git(folder, "update-server-info")
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(folder / ".git"),
+    ]
+    with serving(command, port), pytest.raises(SourceUnavailable):
+        Repository(f"http://127.0.0.1:{port}/", tmp_path).fetch("refs/tags/v1.0.0")
+    assert [] == list(tmp_path.rglob("*.pack"))
+
+
 def test_a_tree_that_repeats_itself_cannot_make_a_node_walk_for_ever(market: Market, tmp_path: Path) -> None:
     """formats.md 5.3: counts are bounded; ten trees of ten trees of … are a few objects."""
     folder = market.publish()
