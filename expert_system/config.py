@@ -26,7 +26,14 @@ ENV_PREFIX = "EXPERT_"
 DEFAULT_HOME = Path("~/.expert")
 DEFAULT_PORT = 50051
 NOT_SETTINGS = frozenset(
-    {"EXPERT_ENGINE_LOG", "EXPERT_GATES", "EXPERT_HOST_BUDGET_BYTES", "EXPERT_KERNEL", "EXPERT_RUN_FOLDER", "EXPERT_TORCH_INDEX"}
+    {
+        "EXPERT_ENGINE_LOG",
+        "EXPERT_GATES",
+        "EXPERT_HOST_BUDGET_BYTES",
+        "EXPERT_KERNEL",
+        "EXPERT_RUN_FOLDER",
+        "EXPERT_TORCH_INDEX",
+    }
 )
 """Variables that our own processes and scripts hand to each other."""
 _SECRET = re.compile(r"(^|_)(token|secret|password|passphrase|api_key)$", re.IGNORECASE)

@@ -160,6 +160,7 @@ def install_packages(place: Place, variant: str) -> None:
     )
     install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", place.python]
     install += ["--constraints", place.constraints(variant), "--excludes", place.excluded]
+    install.append("--compile-bytecode")  # an engine is three processes, and each would compile what it imports
     run(
         [*install, "--editable", f"{place.root}[{variant},{EXTRAS}]"],
         "uv could not install the packages; check the network and the free disk space (6 GB for CPU, 15 GB for GPU), "

@@ -57,6 +57,14 @@ def prepare_base(place: Place) -> None:
     )
 
 
+def build_kernel(place: Place) -> None:
+    """Build the fused kernel for this processor; an engine that finds none would build it at its first start."""
+    run(
+        [place.python, "-m", "expert_system.engine.plugin.cpu.build"],
+        "the kernel could not be built; the compiler's words stand above",
+    )
+
+
 def experts(root: Path) -> Iterator[Path]:
     """List the official experts: folders of `experts/` that hold a manifest and weights."""
     for folder in sorted(root.glob("experts/expert-*")):
@@ -104,6 +112,8 @@ def steps(place: Place, variant: str) -> list[Step]:
             ),
         ]
     steps.append((f"prepare the embedded base in {place.home}/bases/{BASE}", partial(prepare_base, place)))
+    if variant == "cpu" and (shutil.which("c++") or shutil.which("g++")):
+        steps.append(("build the fused CPU kernel", partial(build_kernel, place)))
     if found := [folder.name for folder in experts(place.root)]:
         steps.append((f"install {', '.join(found)} into {place.home}/store", partial(install_experts, place)))
     return steps

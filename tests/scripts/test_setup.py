@@ -115,6 +115,7 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(copy: Copy) -> None:
         "2. would install uv==0.13.9",
         "3. would install the CPU variant (a download of a gigabyte or more the first time)",
         f"4. would prepare the embedded base in {copy.home}/bases/smollm2-135m-instruct",
+        "5. would build the fused CPU kernel",
     ] == [line.strip() for line in done.stderr.splitlines() if " would " in line]
     assert before == copy.files()
     assert not copy.home.exists()
@@ -128,7 +129,7 @@ def test_an_expert_is_a_folder_with_a_manifest_and_weights(copy: Copy) -> None:
     (copy.root / "experts/expert-whole/weights/some-base").mkdir(parents=True)
     (copy.root / "experts/expert-whole/weights/some-base/adapter_model.safetensors").touch()
 
-    assert f"5. would install expert-whole into {copy.home}/store" in copy.setup("--dry-run").stderr
+    assert f"6. would install expert-whole into {copy.home}/store" in copy.setup("--dry-run").stderr
 
 
 def test_a_machine_without_python_3_11_is_told_what_to_install(copy: Copy) -> None:
