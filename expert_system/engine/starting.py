@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 HANDSHAKE_TIMEOUT_S = 30.0
+PLUGIN = "expert_system"
+"""Its name in the entry point group vllm.general_plugins."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM accepts for max_lora_rank."""
 
@@ -80,6 +82,7 @@ async def launch(settings: VllmSettings) -> AsyncLLM:
     Raises:
         EngineError: vLLM could not start; the message names its log.
     """
+    _require_plugin_allowed()
     if settings.log is not None:
         quiet.log_to(settings.log)
     os.environ.update(environment(settings))
@@ -98,6 +101,16 @@ async def launch(settings: VllmSettings) -> AsyncLLM:
         raise
     except Exception as error:
         raise EngineError(f"vLLM did not start: {error}{_hint(settings)}") from error
+
+
+def _require_plugin_allowed() -> None:
+    """Refuse at once what the handshake would refuse after the whole start."""
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and PLUGIN not in allowed.split(","):
+        raise EngineError(
+            f"VLLM_PLUGINS is {allowed!r}, which leaves out the {PLUGIN} plugin; unset it or add {PLUGIN}:"
+            " without it vLLM would answer base requests with another request's adapter"
+        )
 
 
 def _build_kernel() -> None:
@@ -134,19 +147,13 @@ async def handshake(llm: AsyncLLM) -> None:
     try:
         reports = await asyncio.wait_for(llm.collective_rpc("expert_report"), HANDSHAKE_TIMEOUT_S)
     except Exception as error:
-        allowed = os.environ.get("VLLM_PLUGINS")
-        left_out = allowed is not None and "expert_system" not in allowed.split(",")
-        hint = (
-            f"VLLM_PLUGINS is {allowed!r}, which leaves it out; unset it or add expert_system"
-            if left_out
-            else "; ".join(problems) or "vLLM's log says why it did not load"
-        )
-        raise EngineError(f"the expert_system plugin is not in vLLM's workers: {hint}") from error
+        reason = "; ".join(problems) or "vLLM's log says why it did not load"
+        raise EngineError(f"the {PLUGIN} plugin is not in vLLM's workers: {reason}") from error
     for report in reports:
         if report["plugin"] != PLUGIN_VERSION or not report["manager"]:
             problems.append(f"a worker reports plugin {report['plugin']}, manager in place: {report['manager']}")
     if problems:
-        raise EngineError(f"the expert_system plugin does not fit this vLLM: {'; '.join(problems)}")
+        raise EngineError(f"the {PLUGIN} plugin does not fit this vLLM: {'; '.join(problems)}")
 
 
 def served_base(settings: VllmSettings, llm: AsyncLLM) -> ServedBase:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kit
 import pytest
 
 from expert_system.domain import EngineState, Grammar, GrammarType, Message, Role, Sampling
+from expert_system.engine import starting
 from expert_system.engine.interface import EngineRequest
+from expert_system.engine.plugin import hooks
 from expert_system.engine.sets import Composed
-from expert_system.errors import EngineUnavailable, IncompatibleSet, InvalidRequest, Overloaded
+from expert_system.engine.settings import VllmSettings
+from expert_system.engine.vllm_engine import VllmEngine
+from expert_system.errors import EngineError, EngineUnavailable, IncompatibleSet, InvalidRequest, Overloaded
 
 pytestmark = pytest.mark.engine
 
@@ -108,30 +110,46 @@ def test_a_grammar_is_enforced_and_a_broken_one_refused(tiny_llama: kit.Bench) -
         run(tiny_llama.run([1, 2, 3], None, grammar=broken))
 
 
-def test_a_server_without_the_plugin_refuses_to_start(tiny_llama: kit.Bench, tmp_path: Path) -> None:
-    """A1: left out by VLLM_PLUGINS, the handshake says so in a sentence; it never serves on stock code."""
-    script = (
-        "import asyncio, sys; from pathlib import Path\n"
-        "from expert_system.engine.settings import VllmSettings\n"
-        "from expert_system.engine.vllm_engine import VllmEngine\n"
-        "home, base = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "settings = VllmSettings(home=home, base=base, base_name='tiny', log=home / 'engine.log', slots=2,\n"
-        "    kv_cache_bytes=2**26, context_tokens=256)\n"
-        "if __name__ == '__main__': asyncio.run(VllmEngine(settings, None).start())\n"
-    )
-    program = tmp_path / "start.py"
-    program.write_text(script)
-    done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), str(tiny_llama.base)],
-        env={**os.environ, "VLLM_PLUGINS": "something_else"},
-        capture_output=True,
-        text=True,
-        timeout=RESTART_TIMEOUT_S,
-        check=False,
-    )
+def test_a_server_without_the_plugin_refuses_to_start(
+    tiny_llama: kit.Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A1: left out by VLLM_PLUGINS, it says so in a sentence; it never serves on stock code."""
+    monkeypatch.setenv("VLLM_PLUGINS", "something_else")
+    engine = VllmEngine(VllmSettings(home=tmp_path, base=tiny_llama.base, base_name="tiny"), tiny_llama.store)
 
-    assert done.returncode != 0
-    assert "VLLM_PLUGINS is 'something_else', which leaves it out; unset it or add expert_system" in done.stderr
+    with pytest.raises(EngineError, match="'something_else', which leaves out the expert_system plugin; unset it"):
+        kit.loop().run_until_complete(engine.start())
+
+    assert engine.state is EngineState.STOPPED
+
+
+def test_workers_without_the_plugin_do_not_pass_the_handshake(tiny_llama: kit.Bench) -> None:
+    """vllm.md, Decided 3: whatever kept the plugin out of a worker, the server asks and refuses."""
+    assert tiny_llama.engine._llm is not None
+    real = tiny_llama.engine._llm
+
+    class Stock:
+        """An engine whose workers do not know our call, as without the plugin."""
+
+        async def collective_rpc(self, method: str) -> Any:
+            return await real.collective_rpc(f"{method}_of_nobody")
+
+    with pytest.raises(EngineError, match="the expert_system plugin is not in vLLM's workers"):
+        kit.loop().run_until_complete(starting.handshake(cast("Any", Stock())))
+
+    kit.loop().run_until_complete(starting.handshake(real))
+
+
+def test_a_hook_point_that_moved_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules: vLLM is pinned; when one of the names we build on moves, the message says which."""
+    moved = hooks.HookPoint("vllm.lora.worker_manager", "LRUCacheWorkerLoRAManager.attach_everything", ("self",))
+    changed = hooks.HookPoint("vllm.lora.utils", "get_lora_id", ("colour",))
+    monkeypatch.setattr(hooks, "HOOK_POINTS", (moved, changed))
+
+    assert hooks.check() == [
+        "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager.attach_everything is gone",
+        "vllm.lora.utils.get_lora_id takes (), not ('colour',)",
+    ]
 
 
 def test_an_engine_that_dies_is_unavailable_and_comes_back(tiny_qwen3: kit.Bench) -> None:
