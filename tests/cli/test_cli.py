@@ -17,7 +17,9 @@ import pytest
 
 from expert_system.client import AsyncClient
 from expert_system.domain import Done
+from expert_system.marketplace.store import Store
 from expert_system.testing.engine import FakeEngine
+from expert_system.testing.expert import make_base, make_expert
 
 ANSWER_KEYS = ["text", "experts", "finish_reason", "usage", "timings"]
 
@@ -97,6 +99,27 @@ async def test_a_file_gives_one_line_each_in_order_and_runs_them_together(
         else:
             assert sorted(f"expert-{name}" for name in row["experts"]) == [e["name"] for e in answer["experts"]]
     assert took_s < 0.5 * 15, "they ran one after another"
+
+
+async def test_ten_experts_are_accepted_and_eleven_refused(
+    cli: Any, target: str, engine: FakeEngine, home: Path, tmp_path: Path
+) -> None:
+    """Mission: at most ten experts, at the door of the command line and, behind it, at that of gRPC."""
+    tiny = make_base(home / "bases" / "tiny")
+    store = Store(home)
+    for number in range(11):
+        store.install_dev(make_expert(tmp_path / f"e{number}", tiny, name=f"expert-e{number}", rank=1))
+    store.close()
+    named = [word for number in range(11) for word in ("--expert", f"e{number}")]
+
+    ten = await cli("generate", "x", "--server", target, "--json", "--max-tokens", "2", *named[:20])
+    eleven = await cli("generate", "x", "--server", target, "--max-tokens", "2", *named)
+
+    assert (0, 10) == (ten.code, len(json.loads(ten.out)["experts"]))
+    assert 2 == eleven.code
+    assert "11" in eleven.err
+    assert "at most 10" in eleven.err
+    assert 1 == len(engine.seen)
 
 
 @pytest.mark.parametrize(
