@@ -6,6 +6,7 @@ EXPERT FOLDER -> data set -> adapter + run.json -> figures in evaluation.json an
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,9 +113,9 @@ def validate(
 
 async def _validate(folder: Path, server: str | None, *, as_json: bool) -> None:
     from expert_system.cli.store import open_store
-    from expert_system.marketplace.store import now
     from expert_system.training.validate import evaluate, record
 
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with open_store() as store:
         installed = store.install_dev(folder)
     async with connected(Place(server=server, dev=True)) as client:
@@ -126,7 +127,7 @@ async def _validate(folder: Path, server: str | None, *, as_json: bool) -> None:
             answers = _answers(client, conversations, who, installed.digest)
             return asyncio.run_coroutine_threadsafe(answers, loop).result()
 
-        evaluation, report = await asyncio.to_thread(evaluate, folder, ask, base_name=served.base, evaluated_at=now())
+        evaluation, report = await asyncio.to_thread(evaluate, folder, ask, base_name=served.base, evaluated_at=started)
     record(folder, evaluation, report)
     if as_json:
         result(report)
