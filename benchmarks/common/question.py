@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +62,8 @@ def ask(name: str, question: str, measure: Callable[[Options], report.Answer]) -
     given = parser.parse_args()
     if not given.base.is_dir():
         sys.exit(f"{given.base} is no folder; run scripts/setup, or name a base with --base")
+    # An engine that is stopped outlives us unless it is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     about = {"machine": machine.describe(), "short": given.short}
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
