@@ -37,8 +37,9 @@ def step(folder: Path, dtype: torch.dtype, slots: list[int]) -> Lanes:
     [
         pytest.param([0], id="one row"),
         pytest.param([0, -1, 1, 2, 1, -1, 0, 2, 2, 2, 2], id="mixed rows"),
-        pytest.param([-1] * 3 + [1] * 40 + [-1] + [2] * 20 + [0], id="prefills"),
-        pytest.param([0, 1] * 30, id="long lanes that are not contiguous"),
+        pytest.param([-1] * 3 + [1] * 70 + [-1] + [2] * 30 + [0], id="prefills"),
+        pytest.param([0, 1] * 70, id="long lanes that are not contiguous"),
+        pytest.param([2] * 16 + [0, 1] * 6, id="batches that share a set"),
     ],
 )
 def test_the_fused_kernel_equals_the_reference(

@@ -18,8 +18,8 @@
 namespace {
 
 constexpr int64_t kColumns = 6;       // mapped.py: a, b, rank, dora, ia3, 0
-constexpr int64_t kManyRows = 16;     // from here on a lane's product is left to the matrix library
-constexpr int64_t kRowBlock = 4;      // rows that share one pass over an adapter's weights
+constexpr int64_t kManyRows = 64;     // from here on a lane's product is left to the matrix library
+constexpr int64_t kRowBlock = 8;      // rows that share one pass over an adapter's weights
 
 inline float widen(float v) { return v; }
 inline float widen(at::BFloat16 v) {
@@ -99,7 +99,11 @@ void delta(const float* x, int64_t n, const int64_t* entry, int64_t inputs, int6
     case 1: return rows(std::integral_constant<int, 1>());
     case 2: return rows(std::integral_constant<int, 2>());
     case 3: return rows(std::integral_constant<int, 3>());
-    default: return rows(std::integral_constant<int, 4>());
+    case 4: return rows(std::integral_constant<int, 4>());
+    case 5: return rows(std::integral_constant<int, 5>());
+    case 6: return rows(std::integral_constant<int, 6>());
+    case 7: return rows(std::integral_constant<int, 7>());
+    default: return rows(std::integral_constant<int, 8>());
   }
 }
 
@@ -131,35 +135,39 @@ bool gated(const Step& step, int64_t first, int64_t count, const Slice& slice) {
   return false;
 }
 
+// A block of at most kRowBlock rows of one lane, in one slice.
+struct Block {
+  const int64_t* head;
+  const Slice* slice;
+  const int64_t* rows;
+  int64_t count;
+};
+
 template <typename T>
-void few_rows(at::Tensor& y, const at::Tensor& x, const Step& step, const int64_t* head, const Slice& slice) {
-  const int64_t inputs = x.size(1);
+void add_deltas(at::Tensor& y, const at::Tensor& x, const Step& step, const Block& block) {
+  const int64_t inputs = x.size(1), size = block.slice->size, n = block.count;
   const T* source = x.const_data_ptr<T>();
   T* target = y.mutable_data_ptr<T>();
   thread_local std::vector<float> seen, h, out;
-  for (int64_t begin = 0; begin < head[1]; begin += kRowBlock) {
-    const int64_t n = std::min(kRowBlock, head[1] - begin);
-    const int64_t* rows = step.rows + head[0] + begin;
-    bool prepared = false;
-    for (int64_t m = head[2]; m < head[2] + head[3]; ++m) {
-      const Member member = step.member(m);
-      const int64_t* entry = member.table + slice.row * kColumns;
-      if (entry[2] == 0) continue;
-      if (!prepared) {
-        prepared = true;
-        out.assign(n * slice.size, 0.0f);
-        seen.resize(n * inputs);
-        for (int64_t t = 0; t < n; ++t)
-          for (int64_t i = 0; i < inputs; ++i) seen[t * inputs + i] = widen(source[rows[t] * inputs + i]);
-      }
-      h.resize(n * entry[2]);
-      delta<T>(seen.data(), n, entry, inputs, slice.size, member.weight, h.data(), out.data());
+  bool prepared = false;
+  for (int64_t m = block.head[2]; m < block.head[2] + block.head[3]; ++m) {
+    const Member member = step.member(m);
+    const int64_t* entry = member.table + block.slice->row * kColumns;
+    if (entry[2] == 0) continue;
+    if (!prepared) {
+      prepared = true;
+      out.assign(n * size, 0.0f);
+      seen.resize(n * inputs);
+      for (int64_t t = 0; t < n; ++t)
+        for (int64_t i = 0; i < inputs; ++i) seen[t * inputs + i] = widen(source[block.rows[t] * inputs + i]);
     }
-    if (!prepared) continue;
-    for (int64_t t = 0; t < n; ++t) {
-      T* row = target + rows[t] * y.stride(0) + slice.offset;
-      for (int64_t o = 0; o < slice.size; ++o) row[o] = static_cast<T>(widen(row[o]) + out[t * slice.size + o]);
-    }
+    h.resize(n * entry[2]);
+    delta<T>(seen.data(), n, entry, inputs, size, member.weight, h.data(), out.data());
+  }
+  if (!prepared) return;
+  for (int64_t t = 0; t < n; ++t) {
+    T* row = target + block.rows[t] * y.stride(0) + block.slice->offset;
+    for (int64_t o = 0; o < size; ++o) row[o] = static_cast<T>(widen(row[o]) + out[t * size + o]);
   }
 }
 
@@ -194,23 +202,28 @@ template <typename T>
 void apply_typed(at::Tensor& y, const at::Tensor& x, const T* bias, const int64_t* layout, const Step& step) {
   const Slice* slices = reinterpret_cast<const Slice*>(layout + 1);
   const int64_t count = layout[0];
-  const auto task = [&](int64_t index) {
-    const int64_t* head = step.heads + 4 * (index / count);
-    const Slice& slice = slices[index % count];
-    if (gated(step, head[2], head[3], slice)) {
-      T* target = y.mutable_data_ptr<T>();
-      for (int64_t r = head[0]; r < head[0] + head[1]; ++r)
-        gate(target + step.rows[r] * y.stride(0) + slice.offset, bias, step, head[2], head[3], slice);
-    }
-    if (head[1] < kManyRows) few_rows<T>(y, x, step, head, slice);
+  thread_local std::vector<Block> blocks;
+  blocks.clear();
+  for (int64_t lane = 0; lane < step.lanes; ++lane) {
+    const int64_t* head = step.heads + 4 * lane;
+    for (int64_t s = 0; s < count; ++s)
+      for (int64_t begin = 0; begin < head[1]; begin += kRowBlock)
+        blocks.push_back({head, &slices[s], step.rows + head[0] + begin, std::min(kRowBlock, head[1] - begin)});
+  }
+  const std::vector<Block>& work = blocks;
+  T* target = y.mutable_data_ptr<T>();
+  const auto task = [&](const Block& block) {
+    if (gated(step, block.head[2], block.head[3], *block.slice))
+      for (int64_t t = 0; t < block.count; ++t)
+        gate(target + block.rows[t] * y.stride(0) + block.slice->offset, bias, step, block.head[2], block.head[3], *block.slice);
+    if (block.head[1] < kManyRows) add_deltas<T>(y, x, step, block);
   };
-  const int64_t tasks = step.lanes * count;
-  if (tasks > 1) {
-    at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t index = begin; index < end; ++index) task(index);
+  if (work.size() > 1) {
+    at::parallel_for(0, work.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) task(work[index]);
     });
   } else {
-    task(0);
+    for (const Block& block : work) task(block);
   }
   for (int64_t lane = 0; lane < step.lanes; ++lane) {
     const int64_t* head = step.heads + 4 * lane;
