@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from vllm.lora.layers import base_linear, column_parallel_linear
+from vllm.lora.layers import base_linear
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.layers.column_parallel_linear import MergedColumnParallelLinearWithLoRA
 
@@ -26,7 +26,6 @@ def install_cpu() -> None:
     BaseLinearLayerWithLoRA._apply_base_forward = _apply_base_forward
     # The CPU's INT8 kernel re-packs `weight` to None, so asking the weight for its device fails.
     base_linear._get_lora_device = lambda base_layer: torch.device("cpu")
-    column_parallel_linear.BaseLinearLayerWithLoRA = BaseLinearLayerWithLoRA
 
 
 def _no_buffers(self: Any, max_loras: int, lora_config: Any, model_config: Any = None) -> None:
