@@ -1,0 +1,84 @@
+"""A prompt as the router reads it: bounded, normalised, and parted into what is asked and what is shown.
+
+    text of any size -> head and tail -> NFKC, no control characters -> Prompt(asked, tokens, language, carried)
+
+Promise: no text of any content or size raises, and two prompts with the same `text` are the same to the router.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from expert_system.routing.language import Language, language_of
+from expert_system.routing.masking import MASK, asked_of
+from expert_system.routing.payload import carried
+from expert_system.routing.words import tokens_of
+
+MAX_HEAD_CHARS = 16_384
+MAX_TAIL_CHARS = 8_192
+"""Of a longer prompt only the beginning and the end are read, where questions stand; the middle is payload."""
+MAX_TOKENS = 1_024
+"""Words of what is asked that are looked up."""
+
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r"\n{3,}")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt, read."""
+
+    text: str
+    """Normalised and bounded."""
+    asked: str
+    """What is asked, quotes, code, logs and orders to the router masked: the text for the encoder."""
+    tokens: tuple[str, ...]
+    """Words of `asked`, in lower case."""
+    language: Language
+    carried: frozenset[str]
+    """Capabilities whose kind of data the prompt holds, such as "format:json"."""
+    masked_share: float
+    """Part of `text` that is not in `asked`, 0 to 1."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether any word is left outside of quotes, code, logs and orders."""
+        return bool(_LETTERS.search(self.asked))
+
+
+def read_prompt(text: str) -> Prompt:
+    """Read a prompt; never raises, whatever the text."""
+    bounded = normalised(text)
+    asked = asked_of(bounded)
+    kept = len(asked) - asked.count(MASK)
+    return Prompt(
+        text=bounded,
+        asked=asked,
+        tokens=tokens_of(asked)[:MAX_TOKENS],
+        language=language_of(asked.replace(MASK, " ")),
+        carried=carried(bounded),
+        masked_share=min(1.0, max(0.0, 1.0 - kept / max(1, len(bounded)))),
+    )
+
+
+def normalised(text: str) -> str:
+    """Bound and normalise: NFKC, no control or invisible characters, single blanks, at most one empty line."""
+    if len(text) > MAX_HEAD_CHARS + MAX_TAIL_CHARS:
+        text = f"{text[:MAX_HEAD_CHARS]}\n{text[-MAX_TAIL_CHARS:]}"
+    text = unicodedata.normalize("NFKC", text.encode("utf-8", "ignore").decode("utf-8"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii() or not text.isprintable():
+        text = "".join(
+            character if character == "\n" or unicodedata.category(character)[0] != "C" else _visible(character)
+            for character in text
+        )
+    text = _BLANKS.sub(" ", text[: MAX_HEAD_CHARS + MAX_TAIL_CHARS])
+    return _LINES.sub("\n\n", text).strip()
+
+
+def _visible(character: str) -> str:
+    """Formatting characters vanish, so that they part no word; control characters become blanks."""
+    return "" if unicodedata.category(character) == "Cf" else " "
