@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typer
 
-from expert_system.cli import chat, experts, generate, serve, store, system, training, validate
+from expert_system.cli import chat, dataset, experts, generate, serve, store, system, training, validate
 from expert_system.cli.exits import INTERRUPTED, exit_code
 from expert_system.cli.screen import note
 from expert_system.errors import ExpertSystemError
@@ -27,7 +27,7 @@ app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 store.register(app)
-app.add_typer(training.dataset_app, name="dataset")
+app.add_typer(dataset.app, name="dataset")
 app.command("train")(training.train)
 app.command("validate")(validate.validate)
 app.add_typer(experts.app, name="experts")

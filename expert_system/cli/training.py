@@ -1,4 +1,4 @@
-"""`expert-cli dataset generate` and `train`: from a recipe to an expert's adapter.
+"""`expert-cli train`: from a recipe to an expert's adapter.
 
 EXPERT FOLDER -> data set -> adapter + run.json
 """
@@ -6,49 +6,17 @@ EXPERT FOLDER -> data set -> adapter + run.json
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from expert_system.cli.screen import Json, note, result, table
+from expert_system.cli.dataset import Manifest, read_folder
+from expert_system.cli.screen import note
 
 if TYPE_CHECKING:
     from expert_system.training.train import StepReport
 
 REPORT_EVERY_STEPS = 10
-
-Manifest = Annotated[
-    Path, typer.Option("--manifest", metavar="PATH", help="The expert's folder, or its manifest.json or recipe.json.")
-]
-
-dataset_app = typer.Typer(help="Training data of an expert.", no_args_is_help=True)
-
-
-@dataset_app.callback()
-def _dataset() -> None:
-    """Training data of an expert."""
-
-
-@dataset_app.command("generate")
-def generate(
-    *,
-    manifest: Manifest,
-    out: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl, validation.jsonl and test.jsonl.")],
-    as_json: Json = False,
-) -> None:
-    """Write the data set that an expert's recipe describes; the same recipe gives the same bytes."""
-    from expert_system.training.dataset import generate as generate_parts
-
-    folder, recipe = _recipe(manifest)
-    out.mkdir(parents=True, exist_ok=True)
-    parts = generate_parts(recipe.dataset, folder)
-    for name, part in parts.items():
-        (out / f"{name}.jsonl").write_bytes(part.to_jsonl())
-    rows = [{"part": name, "examples": len(part.examples), "sha256": part.sha256} for name, part in parts.items()]
-    if as_json:
-        result(rows)
-    else:
-        table(["part", "examples", "sha256"], [[str(value) for value in row.values()] for row in rows])
 
 
 def train(
@@ -74,7 +42,7 @@ def train(
     from expert_system.training.install import install_run
     from expert_system.training.train import train as train_adapter
 
-    folder, recipe = _recipe(manifest)
+    folder, recipe = read_folder(manifest)
     described = describe_base(resolve_base(base or recipe.training.base, config.read().config.home))
     train_adapter(
         recipe,
@@ -86,13 +54,6 @@ def train(
     )
     install_run(out, folder, base_revision)
     note(f"the adapter, run.json and the manifest's training are in {folder}")
-
-
-def _recipe(manifest: Path) -> tuple[Path, Any]:
-    from expert_system.training.recipe import read_recipe
-
-    folder = manifest if manifest.is_dir() else manifest.parent
-    return folder, read_recipe(folder / "recipe.json")
 
 
 def _report(step: StepReport) -> None:

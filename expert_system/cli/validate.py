@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from expert_system.client import AsyncClient
-    from expert_system.training.cases import Messages
+    from expert_system.training.data.row import Messages
 
 CONCURRENT = 16
 """Cases in flight at once."""

@@ -1,6 +1,6 @@
-"""Write a data set from a recipe: three parts that share no family, no wording and no schema.
+"""The data set of a recipe: three parts that share no template and no prompt.
 
-    recipe + seed -> train.jsonl, validation.jsonl, test.jsonl (+ sha256 of each)
+    recipe + seed -> program -> rows -> train, validation, test (JSON lines and the sha256 of each)
 
 Promise: the same recipe gives the same bytes on every machine.
 """
@@ -8,34 +8,38 @@ Promise: the same recipe gives the same bytes on every machine.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
-from random import Random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from expert_system.training.examples import Example, write_example
-from expert_system.training.families import read_split
-from expert_system.training.grammar import Grammar
+from expert_system.errors import ConfigError
+from expert_system.training.data.formats import EXTRACTION, ROW, read_jsonl, to_jsonl
+from expert_system.training.dataset_recipe import FamiliesRecipe
+from expert_system.training.programs import find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from expert_system.training.recipe import DatasetRecipe
+    from expert_system.training.data.row import Row
+    from expert_system.training.dataset_recipe import DatasetRecipe
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PARTS = (TRAIN, VALIDATION, TEST)
+MAX_REPEATS = 10_000
+"""Prompts in a row that were written before; then a program has nothing new to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One part of a data set."""
 
-    examples: tuple[Example, ...]
+    examples: tuple[Row, ...]
+    form: str = ROW
+    """The format of its lines, one of `data.formats.FORMATS`."""
 
     def to_jsonl(self) -> bytes:
         """One example a line."""
-        lines = (json.dumps(asdict(example), ensure_ascii=False) for example in self.examples)
-        return "".join(f"{line}\n" for line in lines).encode()
+        return to_jsonl(self.examples, self.form)
 
     @property
     def sha256(self) -> str:
@@ -47,28 +51,50 @@ def generate(recipe: DatasetRecipe, folder: Path) -> Mapping[str, Part]:
     """Write every part of a data set.
 
     Args:
-        recipe: counts, seed and the names of the families' files.
-        folder: the expert's folder, which those names are relative to.
+        recipe: the recipe's "dataset" section.
+        folder: the expert's folder, which the recipe's file names are relative to.
+
+    Raises:
+        ConfigError: the program is unknown, has too few distinct rows, or uses a template in two parts.
     """
-    pools = json.loads((folder / recipe.values).read_text(encoding="utf-8"))
-    files = {TRAIN: recipe.train, VALIDATION: recipe.validation, TEST: recipe.test}
+    program = find_program(recipe)
+    form = EXTRACTION if isinstance(recipe, FamiliesRecipe) else ROW
     parts: dict[str, Part] = {}
-    seen: set[str] = set()
-    for name, source in files.items():
-        split = read_split(folder / source.families)
-        grammar = Grammar(pools=pools, held_out=name != TRAIN)
-        rng = Random(f"{recipe.seed}/{name}")
-        examples: list[Example] = []
-        while len(examples) < source.count:
-            example = write_example(split, grammar, source.contract_share, rng)
-            if example.prompt not in seen:
-                seen.add(example.prompt)
-                examples.append(example)
-        parts[name] = Part(examples=tuple(examples))
+    prompts: set[str] = set()
+    part_of: dict[str, str] = {}
+    for name in PARTS:
+        wanted = getattr(recipe, name).count
+        rows = _distinct(program.generate(recipe, folder, name), wanted, prompts, name)
+        for row in rows:
+            if part_of.setdefault(row.template, name) != name:
+                raise ConfigError(
+                    f"the template {row.template!r} is in the parts {part_of[row.template]} and {name}; "
+                    f"the program must give each part templates of its own"
+                )
+        parts[name] = Part(examples=rows, form=form)
     return parts
+
+
+def _distinct(rows: Iterable[Row], wanted: int, prompts: set[str], name: str) -> tuple[Row, ...]:
+    """The first rows whose prompts are new."""
+    kept: list[Row] = []
+    repeats = 0
+    for row in rows:
+        repeats = repeats + 1 if row.prompt in prompts else 0
+        if not repeats:
+            prompts.add(row.prompt)
+            kept.append(row)
+        if len(kept) == wanted or repeats == MAX_REPEATS:
+            break
+    if len(kept) < wanted:
+        raise ConfigError(
+            f"the part {name} has {len(kept)} distinct rows of the {wanted} that the recipe asks for; "
+            f"lower its count or give its program more to write from"
+        )
+    return tuple(kept)
 
 
 def read_part(path: Path) -> Part:
     """Read a part that `to_jsonl` wrote."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return Part(examples=tuple(Example(**json.loads(line)) for line in lines))
+    rows, form = read_jsonl(path)
+    return Part(examples=rows, form=form)

@@ -9,39 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from expert_system.training.dataset_recipe import DatasetRecipe, Strict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PartRecipe(_Strict):
-    """One part of the data set."""
-
-    families: str
-    """File of the families, relative to the expert's folder."""
-    count: int = Field(gt=0)
-    contract_share: float = Field(ge=0, le=1)
-    """Share of requests worded as the contract; the others are paraphrases."""
-
-
-class DatasetRecipe(_Strict):
-    """What the template generator writes."""
-
-    generator: Literal["template"]
-    seed: int
-    values: str
-    """File of the value pools, relative to the expert's folder."""
-    train: PartRecipe
-    validation: PartRecipe
-    test: PartRecipe
-
-
-class TrainingRecipe(_Strict):
+class TrainingRecipe(Strict):
     """How the adapter is trained."""
 
     method: Literal["sft"]
@@ -66,7 +42,7 @@ class TrainingRecipe(_Strict):
     checkpoint_every_s: float = Field(gt=0)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole recipe."""
 
     dataset: DatasetRecipe

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from expert_system.package.evidence import Evaluation, Interval, Measure
 from expert_system.package.manifest import dump_manifest, read_manifest
-from expert_system.training.cases import Case, Messages, case_from, few_shot
+from expert_system.training.cases import Case, case_of, few_shot
+from expert_system.training.data.row import Messages
 from expert_system.training.dataset import TEST, TRAIN, Part, generate
 from expert_system.training.recipe import Recipe, read_recipe
 from expert_system.training.scoring import MEASURES, PRIMARY, Verdict, interval, judge
@@ -62,17 +63,18 @@ def held_out(recipe: Recipe, folder: Path) -> Held:
     """Write the test part again, and choose worked examples from the training part."""
     parts = generate(recipe.dataset, folder)
     return Held(
-        cases=tuple(case_from(example) for example in parts[TEST].examples),
+        cases=tuple(case_of(example) for example in parts[TEST].examples),
         shots=_shots(parts[TRAIN]),
         sha256=parts[TEST].sha256,
     )
 
 
 def _shots(part: Part) -> tuple[Case, ...]:
-    """The first examples in the contract's wording, each from another family."""
-    chosen = {example.family: example for example in reversed(part.examples) if example.instruction == 0}
-    order = [example.family for example in part.examples if example.instruction == 0]
-    return tuple(case_from(chosen[family]) for family in list(dict.fromkeys(order))[:SHOTS])
+    """The first examples in the contract's wording, each from another template."""
+    contracts = [row for row in part.examples if row.tag("wording") in {None, "contract"}]
+    chosen = {row.template: row for row in reversed(contracts)}
+    order = [row.template for row in contracts]
+    return tuple(case_of(chosen[template]) for template in list(dict.fromkeys(order))[:SHOTS])
 
 
 def measure(held: Held, ask: Generate, expert: str) -> dict[str, Answers]:

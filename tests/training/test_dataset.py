@@ -10,7 +10,7 @@ from random import Random
 import jsonschema
 import pytest
 
-from expert_system.training.cases import case_from
+from expert_system.training.cases import case_of
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part, generate
 from expert_system.training.examples import write_example
 from expert_system.training.families import Kind, Split
@@ -66,7 +66,7 @@ def test_every_answer_is_valid_and_exact(parts: dict[str, Part], name: str) -> N
     wrong = [
         example.answer
         for example in parts[name].examples
-        if not all(getattr(judge(example.answer, case_from(example)), name) for name in MEASURES)
+        if not all(getattr(judge(example.answer, case_of(example)), name) for name in MEASURES)
     ]
 
     assert [] == wrong
@@ -75,7 +75,7 @@ def test_every_answer_is_valid_and_exact(parts: dict[str, Part], name: str) -> N
 def test_every_schema_is_a_schema(parts: dict[str, Part]) -> None:
     """What the expert is asked with is real JSON Schema."""
     for example in parts[TEST].examples:
-        jsonschema.Draft202012Validator.check_schema(example.schema)
+        jsonschema.Draft202012Validator.check_schema(dict(example.schema or {}))
 
 
 def test_every_text_of_an_answer_stands_in_the_prompt(parts: dict[str, Part]) -> None:
@@ -102,7 +102,7 @@ def test_keys_stand_in_the_order_of_the_schema(parts: dict[str, Part]) -> None:
     """README: keys come in the schema's order."""
     for example in parts[TEST].examples:
         answered = list(json.loads(example.answer))
-        assert [key for key in example.schema["properties"] if key in answered] == answered
+        assert [key for key in (example.schema or {})["properties"] if key in answered] == answered
 
 
 @pytest.mark.parametrize(("one", "other"), [(TEST, TRAIN), (TEST, VALIDATION), (VALIDATION, TRAIN)])
@@ -120,7 +120,7 @@ def test_no_schema_of_the_test_part_was_trained_on(parts: dict[str, Part]) -> No
     """Split by schema: not one set of top-level keys occurs in both parts."""
 
     def key_sets(part: Part) -> set[frozenset[str]]:
-        return {frozenset(example.schema["properties"]) for example in part.examples}
+        return {frozenset((example.schema or {})["properties"]) for example in part.examples}
 
     assert set() == key_sets(parts[TEST]) & key_sets(parts[TRAIN])
 
@@ -139,7 +139,7 @@ def test_training_has_the_contract_and_at_least_ten_paraphrases(
 ) -> None:
     """The contract of the README is trained, and so are other ways to ask."""
     contract = "Extract the data as JSON matching this schema.\nSchema: {schema}\nText: {text}"
-    used = {example.instruction for example in parts[TRAIN].examples}
+    used = {example.provenance["wording"] for example in parts[TRAIN].examples}
 
     assert {contract} == {split.instructions[0] for split in splits.values()}
     assert 11 <= len(used)

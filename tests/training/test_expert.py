@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from expert_system.cli.training import dataset_app
+from expert_system.cli import dataset
 from expert_system.package.evidence import Evaluation, Interval, Measure
 from expert_system.package.manifest import read_manifest
 from expert_system.training.dataset import TEST, TRAIN, Part, read_part
@@ -59,7 +59,7 @@ def test_every_file_of_the_data_set_can_be_written_and_read_back(
 ) -> None:
     """`expert-cli dataset generate` writes JSON lines whose sha256 it prints."""
     outcome = CliRunner().invoke(
-        dataset_app, ["generate", "--manifest", str(expert_folder), "--out", str(tmp_path), "--json"]
+        dataset.app, ["generate", "--manifest", str(expert_folder), "--out", str(tmp_path), "--json"]
     )
 
     assert 0 == outcome.exit_code, outcome.output

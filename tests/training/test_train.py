@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from expert_system.training.data.row import Row
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part
 from expert_system.training.encoding import IGNORED, Encoded, collate, encode, schedule
-from expert_system.training.examples import Example
 from expert_system.training.recipe import Recipe
 from expert_system.training.train import RUN, StepReport, completion_loss, learning_rate, train
 
@@ -78,7 +78,7 @@ def small_parts() -> dict[str, Part]:
     def examples(count: int, start: int) -> Part:
         return Part(
             examples=tuple(
-                Example(family="f", instruction=0, prompt=f"Say {n}", schema={}, answer=f'{{"n": {n}}}')
+                Row(messages=({"role": "user", "content": f"Say {n}"},), answer=f'{{"n": {n}}}', template="f")
                 for n in range(start, start + count)
             )
         )
@@ -185,7 +185,7 @@ def test_only_the_completion_is_learned() -> None:
 def test_an_example_ends_with_the_end_of_the_turn(base: Path) -> None:
     """The expert learns to stop."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
-    example = Example(family="f", instruction=0, prompt="Hi", schema={}, answer="{}")
+    example = Row(messages=({"role": "user", "content": "Hi"},), answer="{}", template="f")
 
     encoded = encode(example, tokenizer)
 
