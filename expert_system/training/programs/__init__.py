@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     JSON_PARSER: "expert_system.training.programs.json_parser:JsonParser",
+    "sql": "expert_system.training.programs.sql:Sql",
 }
 """Name in a recipe -> "module:class"; imported when it is asked for."""
 
