@@ -21,7 +21,7 @@ _PAIRS = (("“", "”"), ("„", "“"), ("„", "”"), ("«", "»"), ("「", 
 _QUOTES = tuple(
     re.compile(rf"{opening}[^{opening}{closing}]{{1,{MAX_QUOTE_CHARS}}}{closing}") for opening, closing in _PAIRS
 )
-_CURLY = re.compile("\u2018[^\u2018\u2019\n]{1,%d}\u2019" % MAX_QUOTE_CHARS)
+_CURLY = re.compile(rf"\u2018[^\u2018\u2019\n]{{1,{MAX_QUOTE_CHARS}}}\u2019")
 _SINGLE = re.compile(rf"(?<![\w'])'(?=\S)[^'\n]{{1,{MAX_QUOTE_CHARS}}}(?<=\S)'(?![\w'])")
 _BLOCK_QUOTE = re.compile(r"^[ \t]{0,3}>[^\n]*$", re.MULTILINE)
 _LOG_LINE = re.compile(

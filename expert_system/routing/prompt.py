@@ -68,14 +68,16 @@ def normalised(text: str) -> str:
     """Bound and normalise: NFKC, no control or invisible characters, single blanks, at most one empty line."""
     if len(text) > MAX_HEAD_CHARS + MAX_TAIL_CHARS:
         text = f"{text[:MAX_HEAD_CHARS]}\n{text[-MAX_TAIL_CHARS:]}"
-    text = unicodedata.normalize("NFKC", text.encode("utf-8", "ignore").decode("utf-8"))
+    text = unicodedata.normalize("NFKC", text.encode("utf-8", "ignore").decode("utf-8"))[
+        : MAX_HEAD_CHARS + MAX_TAIL_CHARS
+    ]
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii() or not text.isprintable():
         text = "".join(
             character if character == "\n" or unicodedata.category(character)[0] != "C" else _visible(character)
             for character in text
         )
-    text = _BLANKS.sub(" ", text[: MAX_HEAD_CHARS + MAX_TAIL_CHARS])
+    text = _BLANKS.sub(" ", text)
     return _LINES.sub("\n\n", text).strip()
 
 
