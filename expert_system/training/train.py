@@ -1,9 +1,9 @@
-"""Train an expert's adapter: one loop, top to bottom.
+"""Train an expert's adapter: TRL's trainers with our batches, our loss and our checkpoints.
 
-    recipe + data set + base -> LoRA on a frozen base -> checkpoints -> best adapter + run.json
+    recipe + data set + base -> adapter on a frozen base -> steps, held-out scores, checkpoints -> best adapter + run.json
 
 Promise: the base is never modified, the loss sees the answers only, and a run that was
-killed and resumed takes the same steps as one that was not.
+killed and resumed takes the same steps as one that was not. CPU and GPU run the same code.
 """
 
 from __future__ import annotations
@@ -16,29 +16,56 @@ import platform
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from datasets import Dataset
+from peft.helpers import disable_input_dtype_casting
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from expert_system.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from expert_system.errors import ConfigError
+from expert_system.training.adapters import (
+    CPU,
+    CUDA,
+    WEIGHTS_FILE,
+    choose_device,
+    load_base,
+    peft_config,
+    save_adapter,
+    start_prompt,
+)
+from expert_system.training.checkpoint import Progress, RunState
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part
-from expert_system.training.encoding import IGNORED, Batch, Encoded, collate, encode, schedule
+from expert_system.training.encoding import (
+    IGNORED,
+    Encoded,
+    Inputs,
+    Pair,
+    Sized,
+    collate,
+    encode,
+    encode_pair,
+    pack,
+    schedule,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from expert_system.training.recipe import Recipe, TrainingRecipe
 
 CHECKPOINT = "checkpoint.safetensors"
-BEST = "best.safetensors"
 ADAPTER = "adapter"
 RUN = "run.json"
+LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "safetensors", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,81 +102,49 @@ def train(
 
     Returns:
         The folder of the finished adapter in PEFT's layout; `run.json` beside it is written last.
+
+    Raises:
+        ConfigError: this machine cannot do what the recipe asks, or `out` holds another run.
     """
     how = recipe.training
+    device = choose_device(how)
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(how.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = _adapted_model(how, base)
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    to_ids: Callable[..., Any] = encode_pair if how.method == "dpo" else encode
+    rows = {name: [to_ids(row, tokenizer) for row in parts[name].examples] for name in (TRAIN, VALIDATION)}
+    batches = schedule(rows[TRAIN], how.batch_size, how.epochs, how.seed)
+
+    trainer_of: Callable[..., Any] = _preference_trainer if how.method == "dpo" else _answer_trainer
+    trainer = trainer_of(how, load_base(how, base, device), tokenizer, rows[TRAIN], _arguments(how, out, device))
+    parameters = {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
+    for value in parameters.values():
+        value.data = value.data.float()
+    if how.prompt_text:
+        start_prompt(trainer.model, tokenizer, how.prompt_text)
     optimizer = torch.optim.AdamW(parameters.values(), lr=how.learning_rate, weight_decay=how.weight_decay)
 
-    batches = schedule(
-        [encode(example, tokenizer) for example in parts[TRAIN].examples], how.batch_size, how.epochs, how.seed
+    state = RunState(
+        path=out / CHECKPOINT,
+        parameters=parameters,
+        optimizer=optimizer,
+        progress=Progress(run=_run_name(recipe, parts, base_digest)),
     )
-    held_out = [encode(example, tokenizer) for example in parts[VALIDATION].examples]
-    progress = Progress()
-    if (out / CHECKPOINT).exists():
-        progress = load_checkpoint(out / CHECKPOINT, parameters, optimizer)
-
-    started = saved = time.monotonic()
-    trained_before_s, tokens_before = progress.trained_s, progress.tokens
-    model.train()
-    while progress.step < len(batches):
-        batch = collate(batches[progress.step], tokenizer.pad_token_id)
-        rate = learning_rate(how, progress.step, len(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = completion_loss(model, batch, how.precision)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters.values(), how.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-
-        progress.step += 1
-        progress.tokens += batch.tokens
-        progress.losses.append(loss.item())
-        validation_loss = None
-        if progress.step % how.validate_every_steps == 0 or progress.step == len(batches):
-            validation_loss = mean_loss(model, held_out, how, tokenizer.pad_token_id)
-            progress.validation_losses.append((progress.step, validation_loss))
-            if validation_loss < progress.best_validation_loss:
-                progress.best_validation_loss, progress.best_step = validation_loss, progress.step
-                _write_aside(get_peft_model_state_dict(model), out / BEST)
-        now = time.monotonic()
-        progress.trained_s = trained_before_s + now - started
-        pace = (progress.tokens - tokens_before) / (now - started)
-        if now - saved > how.checkpoint_every_s:
-            save_checkpoint(out / CHECKPOINT, parameters, optimizer, progress)
-            saved = now
-        report(
-            StepReport(
-                step=progress.step,
-                steps=len(batches),
-                loss=loss.item(),
-                validation_loss=validation_loss,
-                learning_rate=rate,
-                tokens_per_s=pace,
-                remaining_s=sum(len(row.ids) for rest in batches[progress.step :] for row in rest) / pace,
-            )
-        )
-
-    adapter = _save_adapter(model, out, how.base)
-    _write_run(out, adapter, recipe, parts, progress, base_digest)
-    return adapter
-
-
-def _adapted_model(how: TrainingRecipe, base: Path) -> Any:
-    """The frozen base with fresh FP32 adapter weights."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, how.precision))
-    config = LoraConfig(
-        r=how.r,
-        lora_alpha=how.alpha,
-        lora_dropout=how.dropout,
-        target_modules=list(how.target_modules),
-        task_type="CAUSAL_LM",
+    state.load()
+    start = state.progress.step
+    trainer.batches, trainer.args.max_steps = batches[start:], len(batches) - start
+    trainer.optimizer = optimizer
+    trainer.lr_scheduler = LambdaLR(
+        optimizer, lambda step: learning_rate(how, start + step, len(batches)) / how.learning_rate
     )
-    return get_peft_model(model, config)
+    held_out = schedule(rows[VALIDATION], how.batch_size, 1, how.seed)
+    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report))
+    if trainer.batches:
+        trainer.train()
+
+    save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
+    _write_run(out, recipe, parts, state.progress, base_digest, device)
+    return out / ADAPTER
 
 
 def learning_rate(how: TrainingRecipe, step: int, steps: int) -> float:
@@ -161,57 +156,230 @@ def learning_rate(how: TrainingRecipe, step: int, steps: int) -> float:
     return how.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def completion_loss(model: Any, batch: Batch, precision: str) -> torch.Tensor:
-    """Mean cross-entropy of the completion tokens; only their positions reach the output layer."""
-    base = model.get_base_model()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
+    """Mean cross-entropy of the completion tokens; only their positions reach the output layer.
+
+    Args:
+        model: a PEFT model.
+        inputs: what `collate` or `pack` made.
+        mixed: compute products in BF16.
+    """
+    base, ids, labels = model.get_base_model(), inputs["input_ids"], inputs["shift_labels"]
+    # Autocast chooses each product's type; PEFT's own round trip through FP32 changes no value and costs a seventh.
+    with (
+        disable_input_dtype_casting(model, active=mixed),
+        torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=mixed),
+    ):
+        embedded = base.get_input_embeddings()(ids)
+        virtual = 0
+        if model.active_peft_config.is_prompt_learning:
+            prompt = model.get_prompt(batch_size=len(ids)).to(embedded.dtype)
+            virtual = prompt.shape[1]
+            embedded = torch.cat([prompt, embedded], dim=1)
         # Padding stands on the right, where causal attention never looks: no mask, so the fast kernel is used.
-        hidden = base.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
-        wanted = batch.labels != IGNORED
+        # Packed rows are kept apart by their positions.
+        hidden = base.get_decoder()(
+            inputs_embeds=embedded, position_ids=inputs.get("position_ids"), use_cache=False
+        ).last_hidden_state[:, virtual:]
+        wanted = labels != IGNORED
         logits = base.get_output_embeddings()(hidden[wanted])
-    return cross_entropy(logits.float(), batch.labels[wanted])
+    return cross_entropy(logits.float(), labels[wanted])
 
 
-@torch.no_grad()
-def mean_loss(model: Any, rows: list[Encoded], how: TrainingRecipe, pad_id: int) -> float:
-    """Mean loss of held-out rows, each completion token weighted alike."""
-    model.eval()
-    by_length = sorted(rows, key=lambda row: len(row.ids))
-    total, count = 0.0, 0
-    for start in range(0, len(by_length), how.batch_size):
-        batch = collate(by_length[start : start + how.batch_size], pad_id)
-        tokens = int((batch.labels != IGNORED).sum())
-        total += completion_loss(model, batch, how.precision).item() * tokens
-        count += tokens
-    model.train()
-    return total / count
+class _OurBatches:
+    """What both trainers share: the batches of the run, in its order."""
+
+    batches: Sequence[Sequence[Any]]
+    """Those still to be trained on."""
+    last_loss = float("nan")
+
+    def get_train_dataloader(self: Any) -> DataLoader:
+        # With a generator of its own, since a loader draws a seed when it starts: that would shift a resumed run.
+        return DataLoader(self.batches, batch_size=None, collate_fn=self.data_collator, generator=torch.Generator())
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.last_loss = loss.item()
+        self._metrics["train"].clear()  # TRL collects them for a log that nobody reads
+        return loss
 
 
-def _write_aside(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    aside = path.with_suffix(".partial")
-    save_file({name: value.detach().contiguous() for name, value in tensors.items()}, aside, metadata={"format": "pt"})
-    aside.replace(path)
+class AnswerTrainer(_OurBatches, SFTTrainer):
+    """TRL's SFTTrainer; its own loss scores every position of the vocabulary where there is no GPU."""
+
+    def compute_loss(self, model: Any, inputs: Inputs, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The loss of one batch."""
+        return completion_loss(self.accelerator.unwrap_model(model), inputs, mixed=self.args.bf16)
+
+    def weight(self, batch: Sequence[Encoded]) -> int:
+        """What a batch counts in the held-out score: its completion tokens."""
+        return sum(row.length - row.prompt_length for row in batch)
 
 
-def _save_adapter(model: Any, out: Path, base_name: str) -> Path:
-    """Write the best weights in BF16, as `PeftModel.from_pretrained` reads them."""
-    folder = out / ADAPTER
-    folder.mkdir(exist_ok=True)
-    best = load_file(out / BEST)
-    _write_aside({name: value.to(torch.bfloat16) for name, value in best.items()}, folder / "adapter_model.safetensors")
-    config = model.peft_config["default"]
-    config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # PEFT keeps a set, whose order changes from run to run
-    config.base_model_name_or_path = base_name
-    config.save_pretrained(folder)
-    return folder
+class PreferenceTrainer(_OurBatches, DPOTrainer):
+    """TRL's DPOTrainer; its reference is the base, with the adapter switched off."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset  # tokens already, under the same rules as for sft
+
+    def compute_loss(self, model: Any, inputs: Inputs, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The loss of one batch of pairs."""
+        with disable_input_dtype_casting(self.model, active=self.args.bf16):
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def weight(self, batch: Sequence[Pair]) -> int:
+        """What a batch counts in the held-out score: its pairs."""
+        return len(batch)
+
+
+def _arguments(how: TrainingRecipe, out: Path, device: str) -> dict[str, Any]:
+    """What both trainers are told; saving, scoring and reporting is ours."""
+    return {
+        "output_dir": str(out),
+        "per_device_train_batch_size": how.batch_size,
+        "max_grad_norm": how.max_grad_norm,
+        "seed": how.seed,
+        "bf16": how.precision == "bfloat16",
+        "use_cpu": device == CPU,
+        "gradient_checkpointing": how.gradient_checkpointing,
+        "max_length": None,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _answer_trainer(
+    how: TrainingRecipe, base: Any, tokenizer: Any, rows: Sequence[Encoded], arguments: dict[str, Any]
+) -> AnswerTrainer:
+    def collator(batch: Sequence[Encoded]) -> Inputs:
+        return pack(batch) if how.packing else collate(batch, tokenizer.pad_token_id)
+
+    return _quiet(
+        AnswerTrainer(
+            model=base,
+            args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+            data_collator=collator,
+            train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in rows]}),
+            processing_class=tokenizer,
+            peft_config=peft_config(how),
+        )
+    )
+
+
+def _preference_trainer(
+    how: TrainingRecipe, base: Any, tokenizer: Any, rows: Sequence[Pair], arguments: dict[str, Any]
+) -> PreferenceTrainer:
+    padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+
+    def columns(pair: Pair) -> dict[str, list[int]]:
+        return {
+            "prompt_ids": list(pair.prompt),
+            "chosen_ids": list(pair.chosen),
+            "rejected_ids": list(pair.rejected),
+        }
+
+    return _quiet(
+        PreferenceTrainer(
+            model=base,
+            args=DPOConfig(**arguments, beta=how.beta),
+            data_collator=lambda batch: padded([columns(pair) for pair in batch]),
+            train_dataset=Dataset.from_list([columns(pair) for pair in rows]),
+            processing_class=tokenizer,
+            peft_config=peft_config(how),
+        )
+    )
+
+
+def _quiet(trainer: Any) -> Any:
+    """Without the callback that prints; and on one device, since our loss goes around the wrappers for several."""
+    trainer.remove_callback(PrinterCallback)
+    if trainer.args.world_size > 1:
+        raise ConfigError("training runs on one device; start it without torchrun or accelerate launch")
+    return trainer
+
+
+class Steps(TrainerCallback):
+    """What happens between two steps: record, held-out score, checkpoint, report."""
+
+    def __init__(
+        self,
+        how: TrainingRecipe,
+        state: RunState,
+        trainer: Any,
+        batches: Sequence[Sequence[Sized]],
+        held_out: Sequence[Sequence[Sized]],
+        report: Callable[[StepReport], None],
+    ) -> None:
+        self.how, self.state, self.trainer, self.report, self.held_out = how, state, trainer, report, held_out
+        self.seen = list(accumulate((sum(row.length for row in batch) for batch in batches), initial=0))
+        self.first_step, self.trained_before_s = state.progress.step, state.progress.trained_s
+        self.started = self.saved = time.monotonic()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Continue a resumed run's random numbers, after all that TRL drew to set itself up."""
+        self.state.restore_random()
+        self.started = self.saved = time.monotonic()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Take note of the step that was made."""
+        progress, steps = self.state.progress, len(self.seen) - 1
+        progress.step += 1
+        progress.tokens = self.seen[progress.step]
+        progress.losses.append(self.trainer.last_loss)
+        validation_loss = None
+        if progress.step % self.how.validate_every_steps == 0 or progress.step == steps:
+            validation_loss = self._held_out_loss()
+            progress.validation_losses.append((progress.step, validation_loss))
+            if validation_loss < progress.best_validation_loss:
+                progress.best_validation_loss, progress.best_step = validation_loss, progress.step
+                weights = get_peft_model_state_dict(self.trainer.model)
+                self.state.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        now = time.monotonic()
+        progress.trained_s = self.trained_before_s + now - self.started
+        if progress.step == steps or now - self.saved > self.how.checkpoint_every_s:
+            self.state.save()
+            self.saved = now
+        pace = (progress.tokens - self.seen[self.first_step]) / (now - self.started)
+        self.report(
+            StepReport(
+                step=progress.step,
+                steps=steps,
+                loss=progress.losses[-1],
+                validation_loss=validation_loss,
+                learning_rate=learning_rate(self.how, progress.step - 1, steps),
+                tokens_per_s=pace,
+                remaining_s=(self.seen[-1] - progress.tokens) / pace,
+            )
+        )
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        """Mean loss of the held-out rows, each completion token (or pair) weighted alike."""
+        trainer = self.trainer
+        trainer.model.eval()
+        total, count = 0.0, 0
+        for batch in self.held_out:
+            inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
+            weight = trainer.weight(batch)
+            total += trainer.compute_loss(trainer.model, inputs).item() * weight
+            count += weight
+        trainer.model.train()
+        return total / count
+
+
+def _run_name(recipe: Recipe, parts: Mapping[str, Part], base_digest: str) -> str:
+    """What tells this run from another: recipe, data and base."""
+    told = [recipe.training.model_dump(mode="json"), base_digest, parts[TRAIN].sha256, parts[VALIDATION].sha256]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _write_run(
-    out: Path, adapter: Path, recipe: Recipe, parts: Mapping[str, Part], progress: Progress, base_digest: str
+    out: Path, recipe: Recipe, parts: Mapping[str, Part], progress: Progress, base_digest: str, device: str
 ) -> None:
     """Record everything needed to repeat the run."""
-    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    weights = (out / ADAPTER / WEIGHTS_FILE).read_bytes()
     run = {
         "recipe": recipe.model_dump(mode="json"),
         "base_digest": base_digest,
@@ -225,12 +393,11 @@ def _write_run(
         "best_validation_loss": progress.best_validation_loss,
         "tokens": progress.tokens,
         "wall_time_s": round(progress.trained_s, 1),
+        "device": torch.cuda.get_device_name() if device == CUDA else CPU,
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "software": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "tokenizers")},
-        },
+        "software": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "validation_losses": progress.validation_losses,
         "losses": [round(loss, 5) for loss in progress.losses],
     }

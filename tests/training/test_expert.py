@@ -25,7 +25,7 @@ def test_the_recipe_is_the_one_that_was_trained(recipe: Recipe, parts: dict[str,
     """run.json names the recipe and the data that made the weights; both are still what the folder holds."""
     run = json.loads((expert_folder / "run.json").read_text())
 
-    assert recipe.model_dump(mode="json") == run["recipe"]
+    assert recipe == Recipe.model_validate(run["recipe"])
     assert {name: part.sha256 for name, part in parts.items()} == {
         name: entry["sha256"] for name, entry in run["dataset"].items()
     }

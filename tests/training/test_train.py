@@ -176,10 +176,9 @@ def test_only_the_completion_is_learned() -> None:
     """Each position before an answer token has it as its label; prompt and padding have none."""
     batch = collate([Encoded(ids=(5, 6, 7, 8, 9), prompt_length=3), Encoded(ids=(5, 6, 7), prompt_length=2)], pad_id=0)
 
-    assert [[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]] == batch.ids.tolist()
+    assert [[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]] == batch["input_ids"].tolist()
     none = IGNORED
-    assert [[none, none, 8, 9, none], [none, 7, none, none, none]] == batch.labels.tolist()
-    assert 8 == batch.tokens
+    assert [[none, none, 8, 9, none], [none, 7, none, none, none]] == batch["shift_labels"].tolist()
 
 
 def test_an_example_ends_with_the_end_of_the_turn(base: Path) -> None:
@@ -203,8 +202,8 @@ def test_padding_does_not_change_the_loss(base: Path) -> None:
     )
     long, short = Encoded(ids=(4, 9, 8, 7, 6, 5), prompt_length=2), Encoded(ids=(4, 9, 8), prompt_length=1)
 
-    together = completion_loss(model, collate([long, short], 2), "float32").item()
-    alone = [completion_loss(model, collate([row], 2), "float32").item() for row in (long, short)]
+    together = completion_loss(model, collate([long, short], 2), mixed=False).item()
+    alone = [completion_loss(model, collate([row], 2), mixed=False).item() for row in (long, short)]
 
     assert together == pytest.approx((alone[0] * 4 + alone[1] * 2) / 6, abs=1e-5)
 
