@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LIMITS = (2, 3, 4, 5)
 TEXTUAL = (Kind.TEXT, Kind.PLACE, Kind.CHOICE)
 GROUPING = (Kind.CHOICE, Kind.PLACE)
+NONE = Conditions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Asked:
     head: str
     query: Query
     slots: Mapping[str, str]
-    conditions: Conditions = Conditions()
+    conditions: Conditions = NONE
 
 
 class Sql:
@@ -64,8 +65,8 @@ def _row(source: Source) -> Row | None:
     asked = _SHAPES[shape][0](database, data["conditions"], rng)
     if asked is None:
         return None
-    script = database.script()
-    if not tells_apart(asked.query, script):
+    create, rows = database.create(), database.rows()
+    if not tells_apart(asked.query, create, rows):
         return None
     slots = {"many": database.child.name, "one": database.child.one, "a": "a", "if": asked.conditions.text}
     question = with_article(fill(rng.choice(data["heads"][asked.head]), {**slots, **asked.slots}))
@@ -76,12 +77,12 @@ def _row(source: Source) -> Row | None:
         asked.query.sql(),
         template=domain["child"],
         tags=tags,
-        check={"kind": "sql", "setup": script},
+        check={"kind": "sql", "schema": create, "rows": rows},
     )
 
 
 def _some(table: Table, wordings: Mapping[str, Sequence[str]], share: float, rng: Random) -> Conditions:
-    return draw_conditions(table, wordings, rng) if rng.random() < share else Conditions()
+    return draw_conditions(table, wordings, rng) if rng.random() < share else NONE
 
 
 def _query(select: str, table: Table, conditions: Conditions, *, order: str = "", limit: int = 0) -> Query:
@@ -173,7 +174,7 @@ def _superlative(database: Database, wordings: Mapping[str, Sequence[str]], rng:
     falls, limit = rng.random() < 0.6, rng.choice(LIMITS)
     order = column.name + (" DESC" if falls else "")
     word = database.superlatives[column.name][0 if falls else 1]
-    query = _query("*", database.child, Conditions(), order=order, limit=limit)
+    query = _query("*", database.child, NONE, order=order, limit=limit)
     return Asked(head="most", query=query, slots={"super": word, "n": str(limit)})
 
 

@@ -1,6 +1,6 @@
 """Small databases for questions: drawn tables, their schema text, and rows that SQLite can hold.
 
-    domain -> Database(child, parent, columns) -> schema text, CREATE and INSERT statements
+    domain -> Database(child, parent, columns) -> schema text, CREATE statements, rows
 
 Promise: values of a number, date or text column differ from row to row, so that an order is never a tie.
 """
@@ -97,14 +97,19 @@ class Database:
 
     def schema(self, *, parent_first: bool) -> str:
         """The schema as a request gives it."""
-        tables = [self.child] if self.parent is None else [self.child, self.parent]
-        texts = [f"{table.name}({', '.join(table.header)})" for table in tables]
-        return "; ".join(reversed(texts) if parent_first else texts)
+        texts = [f"{table.name}({', '.join(table.header)})" for table in self._tables()]
+        return "; ".join(texts if parent_first else reversed(texts))
 
-    def script(self) -> str:
-        """SQL statements that make the tables and fill them."""
-        tables = [self.child] if self.parent is None else [self.parent, self.child]
-        return "\n".join(line for table in tables for line in _statements(table))
+    def create(self) -> str:
+        """SQL statements that make the tables."""
+        return "\n".join(_create(table) for table in self._tables())
+
+    def rows(self) -> dict[str, list[list[Value]]]:
+        """Table -> its rows, values in the order of its columns."""
+        return {table.name: [[row[name] for name in table.header] for row in table.rows] for table in self._tables()}
+
+    def _tables(self) -> list[Table]:
+        return [self.child] if self.parent is None else [self.parent, self.child]
 
 
 def draw_database(domain: Mapping[str, Any], grammar: Grammar, rng: Random, *, joined: bool) -> Database:
@@ -174,11 +179,10 @@ def _number(text: str) -> int | float:
     return float(text) if "." in text else int(text)
 
 
-def _statements(table: Table) -> list[str]:
-    types = {column.name: "REAL" if column.kind is Kind.NUMBER else "TEXT" for column in table.columns}
+def _create(table: Table) -> str:
+    types = {column.name: "TEXT" for column in table.columns}
     for column in table.of_kind(Kind.NUMBER):
-        if all(isinstance(row[column.name], int) for row in table.rows):
-            types[column.name] = "INTEGER"
+        whole = all(isinstance(row[column.name], int) for row in table.rows)
+        types[column.name] = "INTEGER" if whole else "REAL"
     columns = ", ".join(f"{name} {types.get(name, 'INTEGER')}" for name in table.header)
-    rows = ", ".join(f"({', '.join(quote(row[name]) for name in table.header)})" for row in table.rows)
-    return [f"CREATE TABLE {table.name} ({columns});", f"INSERT INTO {table.name} VALUES {rows};"]
+    return f"CREATE TABLE {table.name} ({columns});"
