@@ -16,6 +16,9 @@ ExpertSystemError
 │   └── SourceUnavailable       a repository or index cannot be reached, or serves nonsense
 ├── EngineError
 │   └── EngineUnavailable       starting, restarting or gone                  UNAVAILABLE
+├── ProviderError               a service that writes data for us does not
+│   ├── ProviderBusy            it may later                                  UNAVAILABLE
+│   └── ProviderRefused         it will not, however often it is asked
 └── ConfigError                 settings that cannot work
 """
 
@@ -111,6 +114,23 @@ class EngineUnavailable(EngineError):
         """Say what state it is in and how long to wait in seconds."""
         super().__init__(problem)
         self.retry_after_s = retry_after_s
+
+
+class ProviderError(ExpertSystemError):
+    """A service that writes data for us does not; what was paid before is kept."""
+
+
+class ProviderBusy(ProviderError):
+    """It could not answer now: too many requests, a failure of its own, a connection lost or a broken body."""
+
+    def __init__(self, problem: str, retry_after_s: float | None = None) -> None:
+        """Say what happened and, when the service said so, how long to wait in seconds."""
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
+
+
+class ProviderRefused(ProviderError):
+    """It will not answer this, however often it is asked."""
 
 
 class ConfigError(ExpertSystemError):

@@ -7,6 +7,7 @@ from expert_system.errors import (
     ExpertSystemError,
     IntegrityError,
     InvalidRequest,
+    ProviderBusy,
     SourceUnavailable,
     UnknownExpert,
     VerificationError,
@@ -27,6 +28,7 @@ _LOCAL: tuple[tuple[type[ExpertSystemError], int], ...] = (
     (IntegrityError, VERIFICATION),
     (VerificationError, VERIFICATION),
     (SourceUnavailable, NETWORK),
+    (ProviderBusy, NETWORK),
 )
 _REMOTE = {
     "INVALID_ARGUMENT": USAGE,
