@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from expert_system.errors import ConfigError
 from expert_system.training.data.row import Row
-from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part
-from expert_system.training.encoding import IGNORED, Encoded, collate, encode, schedule
+from expert_system.training.dataset import TRAIN, VALIDATION
+from expert_system.training.encoding import IGNORED, Encoded, collate, encode, pack, schedule
 from expert_system.training.recipe import Recipe
-from expert_system.training.train import RUN, StepReport, completion_loss, learning_rate, train
-
-TEMPLATE = "{% for m in messages %}<s>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+from expert_system.training.train import completion_loss, learning_rate
+from tests.training.trainkit import make_base, make_parts, make_recipe, record, run
 
 
 @pytest.fixture(autouse=True)
@@ -35,141 +34,101 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of two layers that reads single characters."""
-    folder = tmp_path_factory.mktemp("base")
-    signs = ["<s>", "<a>", "<e>", *map(chr, range(32, 127)), "\n"]
-    tokenizer = Tokenizer(models.WordLevel({sign: index for index, sign in enumerate(signs)}, unk_token="<e>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<e>", pad_token="<e>")
-    fast.add_special_tokens({"additional_special_tokens": ["<s>", "<a>"]})
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return make_base(tmp_path_factory.mktemp("base"))
 
 
-@pytest.fixture
-def tiny(recipe: Recipe) -> Recipe:
-    """The real recipe, made small; it checkpoints after every step."""
-    small: dict[str, Any] = {
-        "precision": "float32",
-        "r": 4,
-        "alpha": 8,
-        "batch_size": 2,
-        "validate_every_steps": 3,
-        "dropout": 0.1,
-    }
-    small["checkpoint_every_s"] = 1e-9
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update=small)})
+def test_a_run_that_was_killed_resumes_with_the_same_losses(base: Path, tmp_path: Path) -> None:
+    """Resume continues exactly, after a real SIGKILL: order, optimizer, dropout and schedule, to 1e-5 in FP32."""
+    recipe = make_recipe()
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    command = [sys.executable, "-m", "tests.training.trainkit", "recipe.json", base, "cut"]
+    with subprocess.Popen(
+        list(map(str, command)),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        before = [float(program.stdout.readline()) for _ in range(4)]
+        program.send_signal(signal.SIGKILL)
+        # What it still wrote before the signal came is part of its losses, and perhaps of its checkpoint.
+        before += [float(line) for line in program.stdout.read().split()]
+
+    after = run(recipe, base, tmp_path / "cut")
+    whole = run(recipe, base, tmp_path / "whole")
+
+    assert -signal.SIGKILL == program.returncode
+    assert 4 <= len(before) < 10 == len(whole)
+    assert 0 < len(after) < 10
+    assert whole[: len(before)] == pytest.approx(before, abs=1e-5)
+    assert whole[-len(after) :] == pytest.approx(after, abs=1e-5)
+    assert record(tmp_path / "whole")["losses"] == pytest.approx(record(tmp_path / "cut")["losses"], abs=1e-5)
+    assert record(tmp_path / "whole")["adapter_sha256"] == record(tmp_path / "cut")["adapter_sha256"]
 
 
-@pytest.fixture(scope="module")
-def small_parts() -> dict[str, Part]:
-    def examples(count: int, start: int) -> Part:
-        return Part(
-            examples=tuple(
-                Row(messages=({"role": "user", "content": f"Say {n}"},), answer=f'{{"n": {n}}}', template="f")
-                for n in range(start, start + count)
-            )
-        )
+def test_a_finished_run_is_not_trained_again(base: Path, tmp_path: Path) -> None:
+    """Running the same command again gives the same adapter, without a step."""
+    recipe = make_recipe()
+    run(recipe, base, tmp_path)
+    first = record(tmp_path)
 
-    return {TRAIN: examples(20, 0), VALIDATION: examples(4, 100), TEST: examples(2, 200)}
+    assert [] == run(recipe, base, tmp_path)
+    assert first == record(tmp_path)
 
 
-def run(tiny: Recipe, parts: dict[str, Part], base: Path, out: Path, kill_after: int | None = None) -> list[float]:
-    """Train and return the loss of each step."""
-    losses: list[float] = []
+def test_a_checkpoint_of_another_run_is_refused(base: Path, tmp_path: Path) -> None:
+    """A recipe that was changed in between would give a run that nobody can repeat."""
+    run(make_recipe(), base, tmp_path)
 
-    def report(step: StepReport) -> None:
-        losses.append(step.loss)
-        if step.step == kill_after:
-            raise KeyboardInterrupt
-
-    with suppress(KeyboardInterrupt):
-        train(tiny, parts, base=base, base_digest="0" * 64, out=out, report=report)
-    return losses
+    with pytest.raises(ConfigError, match="another recipe, data set or base; choose another --out"):
+        run(make_recipe(learning_rate=0.002), base, tmp_path)
 
 
-def test_a_run_that_was_killed_resumes_with_the_same_losses(
-    tiny: Recipe, small_parts: dict[str, Part], base: Path, tmp_path: Path
-) -> None:
-    """Resume continues exactly: order, optimizer, dropout and schedule, to 1e-5 in FP32."""
-    whole = run(tiny, small_parts, base, tmp_path / "whole")
-    first = run(tiny, small_parts, base, tmp_path / "cut", kill_after=4)
-    torch.rand(10)
-    second = run(tiny, small_parts, base, tmp_path / "cut")
+def test_no_file_of_a_run_is_a_pickle(base: Path, tmp_path: Path) -> None:
+    """contributing: never pickle; a run leaves safetensors and JSON (and PEFT's model card)."""
+    run(make_recipe(), base, tmp_path)
 
-    assert 4 == len(first)
-    assert whole == pytest.approx(first + second, abs=1e-5)
-    assert json.loads((tmp_path / "whole" / RUN).read_text())["losses"] == pytest.approx(
-        json.loads((tmp_path / "cut" / RUN).read_text())["losses"], abs=1e-5
-    )
+    assert {".safetensors", ".json"} == {file.suffix for file in tmp_path.rglob("*.*")} - {".md"}
 
 
-def test_training_lowers_the_loss_and_leaves_the_base_alone(
-    tiny: Recipe, small_parts: dict[str, Part], base: Path, tmp_path: Path
-) -> None:
+def test_training_lowers_the_loss_and_leaves_the_base_alone(base: Path, tmp_path: Path) -> None:
     """Experts are never merged: the base's file keeps its bytes while the loss falls."""
     before = (base / "model.safetensors").read_bytes()
-    eager = tiny.model_copy(
-        update={"training": tiny.training.model_copy(update={"epochs": 2, "learning_rate": 0.02, "alpha": 64})}
-    )
 
-    losses = run(eager, small_parts, base, tmp_path)
+    losses = run(make_recipe(epochs=2, learning_rate=0.02, alpha=64), base, tmp_path)
 
     assert sum(losses[-10:]) < sum(losses[:10])
     assert before == (base / "model.safetensors").read_bytes()
 
 
-def test_peft_loads_what_was_saved(tiny: Recipe, small_parts: dict[str, Part], base: Path, tmp_path: Path) -> None:
-    """`PeftModel.from_pretrained` works on the folder; weights are BF16; the configuration names no path of this machine."""
-    run(tiny, small_parts, base, tmp_path)
-    adapter = tmp_path / "adapter"
-
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
-    weights = load_file(adapter / "adapter_model.safetensors")
-
-    assert {torch.bfloat16} == {tensor.dtype for tensor in weights.values()}
-    assert any(bool(tensor.any()) for name, tensor in weights.items() if "lora_B" in name)
-    assert 4 == model.peft_config["default"].r
-    assert str(base) not in (adapter / "adapter_config.json").read_text()
-
-
-def test_the_best_weights_are_kept_not_the_last(
-    tiny: Recipe, small_parts: dict[str, Part], base: Path, tmp_path: Path
-) -> None:
+def test_the_best_weights_are_kept_not_the_last(base: Path, tmp_path: Path) -> None:
     """The step with the lowest held-out loss is the one that is saved."""
-    run(tiny, small_parts, base, tmp_path)
+    run(make_recipe(epochs=3, learning_rate=2.0), base, tmp_path)  # far too fast: it gets worse again
 
-    record = json.loads((tmp_path / RUN).read_text())
+    told = record(tmp_path)
+    saved = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
+    held_out = [encode(row, tokenizer) for row in make_parts()[VALIDATION].examples]
 
-    assert [record["best_step"], record["best_validation_loss"]] == min(
-        record["validation_losses"], key=lambda row: row[1]
+    assert [told["best_step"], told["best_validation_loss"]] == min(told["validation_losses"], key=lambda row: row[1])
+    assert told["best_step"] < told["steps"]
+    assert told["best_validation_loss"] == pytest.approx(
+        completion_loss(saved, collate(held_out, 2), mixed=False).item(), rel=0.02
     )
 
 
-def test_run_json_holds_all_that_is_needed_to_repeat(
-    tiny: Recipe, small_parts: dict[str, Part], base: Path, tmp_path: Path
-) -> None:
+def test_run_json_holds_all_that_is_needed_to_repeat(base: Path, tmp_path: Path) -> None:
     """formats.md 1.8: recipe, data set, base, software, time."""
-    run(tiny, small_parts, base, tmp_path)
+    recipe = make_recipe()
+    run(recipe, base, tmp_path)
 
-    record = json.loads((tmp_path / RUN).read_text())
+    told = record(tmp_path)
 
-    assert tiny.model_dump(mode="json") == record["recipe"]
-    assert small_parts[TRAIN].sha256 == record["dataset"][TRAIN]["sha256"]
-    assert {"torch", "transformers", "peft"} <= record["software"].keys()
-    assert 10 == record["steps"] == len(record["losses"])
+    assert recipe.model_dump(mode="json") == told["recipe"]
+    assert make_parts()[TRAIN].sha256 == told["dataset"][TRAIN]["sha256"]
+    assert {"torch", "transformers", "peft", "trl"} <= told["software"].keys()
+    assert 10 == told["steps"] == len(told["losses"])
 
 
 def test_only_the_completion_is_learned() -> None:
@@ -228,3 +187,23 @@ def test_the_learning_rate_rises_then_falls(recipe: Recipe) -> None:
     assert how.learning_rate == max(rates)
     assert rates[0] < rates[10] < how.learning_rate
     assert rates[-1] == pytest.approx(how.learning_rate * 0.1, rel=0.01)
+
+
+def test_packing_changes_nothing_but_the_layout(base: Path) -> None:
+    """Attention keeps packed examples apart: their loss is that of the padded batch."""
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), LoraConfig(r=2, task_type="CAUSAL_LM")
+    )
+    rows = [
+        Encoded(ids=(4, 9, 8, 7, 6, 5), prompt_length=2),
+        Encoded(ids=(4, 9, 8), prompt_length=1),
+        Encoded(ids=(11, 12, 13, 14), prompt_length=2),
+    ]
+
+    padded = completion_loss(model, collate(rows, 2), mixed=False).item()
+    packed = completion_loss(model, pack(rows), mixed=False).item()
+
+    assert (1, 13) == pack(rows)["input_ids"].shape
+    assert padded == pytest.approx(packed, abs=1e-5)
