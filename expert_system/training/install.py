@@ -44,7 +44,7 @@ def install_run(out: Path, folder: Path, base_revision: str, base: BaseDescripti
     name = run["recipe"]["training"]["base"]
     manifest = read_manifest(folder)
     weights = folder / "weights" / name
-    bindings = _bindings(manifest, name, run["base_digest"], _adapter(out / "adapter", f"weights/{name}"), base)
+    bindings = _bindings(manifest, name, run["base_digest"], describe_adapter(out / "adapter", f"weights/{name}"), base)
     weights.mkdir(parents=True, exist_ok=True)
     for file in ADAPTER_FILES:
         shutil.copyfile(out / "adapter" / file, weights / file)
@@ -56,7 +56,7 @@ def install_run(out: Path, folder: Path, base_revision: str, base: BaseDescripti
     (folder / "manifest.json").write_bytes(dump_manifest(updated))
 
 
-def _adapter(folder: Path, path: str) -> Adapter:
+def describe_adapter(folder: Path, path: str) -> Adapter:
     """The manifest's entry of the adapter in a PEFT folder."""
     config = read_adapter_config(folder)
     return Adapter(
