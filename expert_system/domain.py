@@ -154,6 +154,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteWish:
+    """What a caller wants of the router."""
+
+    enabled: bool | None = None
+    """None is the server's setting: route when no expert is named and routing is on."""
+    max_experts: int | None = None
+    """Most experts of the plan, besides the server's limit and MAX_EXPERTS; 0 is the base alone."""
+    force: tuple[ExpertRef, ...] = ()
+    """Experts that the plan holds whatever their scores."""
+    exclude: tuple[str, ...] = ()
+    """Full names of experts that the plan never holds, not even because another requires them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """One request for text, as any door hands it to `serving.generate`."""
 
@@ -163,6 +177,7 @@ class Generation:
     messages: tuple[Message, ...] = ()
     """Rendered with the base's chat template."""
     experts: tuple[ExpertRef, ...] = ()
+    routing: RouteWish = field(default_factory=RouteWish)
     sampling: Sampling = field(default_factory=Sampling)
     priority: int = 5
     """0 is most urgent, 9 least."""
@@ -202,6 +217,54 @@ class PlannedExpert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedExpert:
+    """One expert that the router chose."""
+
+    name: str
+    version: str
+    digest: Digest
+    weight: float
+    score: float
+    """How well it fits the prompt, 0 to 1."""
+    category: Category
+    load_order: int
+    reasons: tuple[str, ...]
+    """Why it is in the plan, the strongest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedExpert:
+    """One of the best experts that the router did not choose, and why."""
+
+    name: str
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """The router's part of a plan: which experts, in which order, with which parameters, and why."""
+
+    experts: tuple[RoutedExpert, ...]
+    """In load order; none when the router abstains."""
+    rejected: tuple[RejectedExpert, ...]
+    """The best of the others, by score."""
+    reasons: tuple[str, ...]
+    parameters: Mapping[str, str]
+    """Sampling parameters that the caller, an expert or the router sets, each as `value (source)`."""
+    suggested: Sampling
+    """Defaults for the kind of task; weaker than the caller's and the experts' own."""
+    router_version: str
+    encoder_digest: str
+    catalogue_digest: str
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the base answers alone."""
+        return not self.experts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Who will run, in load order: the first event of every answer."""
 
@@ -211,7 +274,9 @@ class Plan:
     """None when the base answers alone."""
     base: str
     parameters: Mapping[str, str]
-    """Each effective sampling parameter as `value (source)`; sources: request, expert NAME, base, server."""
+    """Each effective sampling parameter as `value (source)`; sources: request, expert NAME, router, base, server."""
+    routing: Routing | None = None
+    """None when the caller named the experts, or routing is off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

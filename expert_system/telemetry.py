@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from expert_system.domain import Done, Generation, Plan
+from expert_system.domain import Done, Generation, Plan, Routing
 from expert_system.errors import ExpertSystemError
 
 _STAGE_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -37,6 +37,10 @@ ATTACH_SECONDS = Histogram(
 RESIDENT_SETS = Gauge("expert_resident_sets", "Expert sets that this server has shown its engine and not unloaded.")
 IN_USE_BYTES = Gauge("expert_in_use_bytes", "Host memory of the experts of running, waiting and pinned sets.")
 ENGINE_READY = Gauge("expert_engine_ready", "1 while the engine takes requests.")
+ROUTES = Counter("expert_routes", "Decisions of the router by their outcome.", ["outcome", "cached"])
+ROUTED_EXPERTS = Counter("expert_routed_experts", "Plans of the router that hold an expert.", ["expert"])
+ROUTE_SECONDS = Histogram("expert_route_seconds", "Time of one decision of the router.", buckets=_STAGE_BUCKETS)
+CATALOGUE_EXPERTS = Gauge("expert_catalogue_experts", "Experts that the router chooses from.")
 
 _log = structlog.get_logger("expert_system")
 
@@ -64,6 +68,32 @@ def event(name: str, **fields: Any) -> None:
 def bug(request_id: str, error: BaseException) -> None:
     """Log an error that nobody raised on purpose, with its traceback."""
     _log.error("bug", request_id=request_id, exc_info=error)
+
+
+def catalogue(experts: int, digest: str) -> None:
+    """Log that the router knows other experts than before."""
+    CATALOGUE_EXPERTS.set(experts)
+    _log.info("catalogue", experts=experts, digest=digest)
+
+
+def route(request_id: str, routing: Routing, *, seconds: float, cached: bool) -> None:
+    """Log one decision of the router, without a word of the prompt."""
+    outcome = "abstained" if routing.abstained else "routed"
+    ROUTES.labels(outcome, str(cached).lower()).inc()
+    ROUTE_SECONDS.observe(seconds)
+    for expert in routing.experts:
+        ROUTED_EXPERTS.labels(expert.name).inc()
+    _log.info(
+        "route",
+        request_id=request_id,
+        outcome=outcome,
+        experts=[f"{e.name}@{e.version}={e.weight:g}" for e in routing.experts],
+        scores=[round(e.score, 4) for e in routing.experts],
+        cached=cached,
+        router=routing.router_version,
+        catalogue=routing.catalogue_digest[:12],
+        route_s=round(seconds, 6),
+    )
 
 
 class RequestLine:

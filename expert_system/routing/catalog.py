@@ -21,6 +21,7 @@ from expert_system.domain import Digest
 from expert_system.errors import PackageError
 from expert_system.package.fields import split_range
 from expert_system.package.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest_bytes
+from expert_system.package.stored import StoredExpert
 from expert_system.routing.interface import Floats
 from expert_system.routing.words import index_phrases, tokens_of
 
@@ -200,6 +201,13 @@ def read_folder(folder: Path) -> tuple[Entry, ...]:
         digest = Digest(hashlib.sha256(data).hexdigest())
         entries.append(Entry(digest=digest, manifest=parse_manifest(data, where=str(file))))
     return tuple(entries)
+
+
+def entry_of(expert: StoredExpert) -> Entry:
+    """A stored expert as the router sees it; looks at the sizes of its weights."""
+    weights = [expert.path / path for path in expert.files if path.endswith(".safetensors")]
+    size_bytes = sum(file.stat().st_size for file in weights if file.is_file())
+    return Entry(digest=expert.digest, manifest=expert.manifest, size_bytes=size_bytes, verified=expert.verified)
 
 
 def _values(manifest: Manifest, kind: str) -> set[str]:
