@@ -60,6 +60,8 @@ class Measure(Part):
     few_shot: Interval | None = None
     """The base with worked examples in its prompt."""
     expert: Interval
+    expert_with_grammar: Interval | None = None
+    """The expert held to the JSON Schema of each request by structured outputs."""
     gain: Interval
     """Expert minus base, over the same examples."""
 

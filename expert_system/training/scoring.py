@@ -1,67 +1,30 @@
-"""Judge answers: does it parse, is it valid against the schema, is every field right, and how sure is that.
+"""From verdicts to figures: means with their 95% bootstrap intervals, and gains case by case.
 
-    answer + case -> Verdict; verdicts -> mean with a 95% bootstrap interval
+    verdicts of each contender -> values -> Interval, Measure
 
-Promise: a verdict never repairs an answer; what is not bare JSON does not parse.
+Promise: every case counts once, the same cases are resampled for both sides of a gain, and the resampling is seeded.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jsonschema
 import numpy as np
 
-from expert_system.package.evidence import Interval
+from expert_system.errors import PackageError
+from expert_system.package.evidence import Interval, Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from expert_system.training.cases import Case
+    from expert_system.training.checkers.verdict import Verdict
+
+BASE, FEW_SHOT, EXPERT, GRAMMAR = "base", "few_shot", "expert", "expert_with_grammar"
+"""The contenders: the base alone, the base shown worked examples, the expert, the expert held to the case's schema."""
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SEED = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is true of one answer; each field is a measure of its own."""
-
-    parses: bool
-    valid: bool
-    exact: bool
-    exact_anywhere: bool
-    """The first JSON object anywhere in the answer is right, whatever stands around it."""
-
-
-MEASURES = tuple(Verdict.__slots__)
-PRIMARY = "exact"
-
-
-def judge(text: str, case: Case) -> Verdict:
-    """Judge one answer."""
-    expected = json.loads(case.answer)
-    anywhere = same(_first_object(text), expected)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return Verdict(parses=False, valid=False, exact=False, exact_anywhere=anywhere)
-    valid = jsonschema.Draft202012Validator(case.schema).is_valid(value)
-    return Verdict(parses=True, valid=valid, exact=same(value, expected), exact_anywhere=anywhere)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal: numbers by value, true is not 1, the order of keys does not matter."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(same(one, other) for one, other in zip(left, right, strict=True))
-    return bool(left == right)
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -75,11 +38,56 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(value=value, low=min(value, round(float(low), 4)), high=max(value, round(float(high), 4)))
 
 
-def _first_object(text: str) -> Any:
-    start = text.find("{")
-    if start < 0:
-        return None
-    try:
-        return json.JSONDecoder().raw_decode(text, start)[0]
-    except (ValueError, RecursionError):
-        return None
+def gain(mine: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """How much more one reaches than the other, over the same cases."""
+    return interval([one - other for one, other in zip(mine, theirs, strict=True)])
+
+
+def values(verdicts: Sequence[Verdict], measure: str) -> list[float]:
+    """One measure of every case, from 0 to 1."""
+    return [verdict.measures[measure] for verdict in verdicts]
+
+
+def scores(verdicts: Sequence[Verdict]) -> list[float]:
+    """The primary measure of every case."""
+    return [verdict.score for verdict in verdicts]
+
+
+def shared_measures(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The measures that every verdict has, in their order."""
+    return tuple(name for name in verdicts[0].measures if all(name in verdict.measures for verdict in verdicts))
+
+
+def primary_of(verdicts: Sequence[Verdict]) -> str:
+    """The measure that decides.
+
+    Raises:
+        PackageError: the cases are checked in ways that different measures decide.
+    """
+    names = sorted({verdict.primary for verdict in verdicts})
+    if len(names) > 1:
+        raise PackageError(f"the cases mix checks that different measures decide ({', '.join(names)}); split them")
+    return names[0]
+
+
+def measures(verdicts: Mapping[str, Sequence[Verdict]]) -> tuple[Measure, ...]:
+    """Every measure of every contender, and the expert's gain over the base.
+
+    Args:
+        verdicts: of each contender, in the cases' order; BASE, FEW_SHOT and EXPERT are there, GRAMMAR may be.
+    """
+    found: list[Measure] = []
+    for name in shared_measures(verdicts[EXPERT]):
+        each = {who: values(judged, name) for who, judged in verdicts.items()}
+        intervals = {who: interval(data) for who, data in each.items()}
+        found.append(
+            Measure(
+                name=name,
+                base=intervals[BASE],
+                few_shot=intervals.get(FEW_SHOT),
+                expert=intervals[EXPERT],
+                expert_with_grammar=intervals.get(GRAMMAR),
+                gain=gain(each[EXPERT], each[BASE]),
+            )
+        )
+    return tuple(found)

@@ -1,186 +1,233 @@
-"""Measure an expert on held-out cases through the served engine: base, base with worked examples, expert.
+"""Measure an expert on held-out cases through the served engine, beside the base and the base with worked examples.
 
-    cases -> messages -> generate (gRPC) -> verdicts -> evaluation.json + quality_metrics
+    cases -> questions -> served engine (answers.jsonl) -> verdicts -> evaluation.json + quality_metrics
 
-Promise: the three are asked the same questions with the same sampling, and the figures are bound
-to the sha256 of the cases and of the measured weights.
+Promise: all contenders are asked the same cases with the same sampling, every case counts for every contender, and the
+figures are bound to the sha256 of the cases and of the measured weights.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.package.evidence import Evaluation, Interval, Measure
-from expert_system.package.manifest import dump_manifest, read_manifest
-from expert_system.training.cases import Case, case_of, few_shot
-from expert_system.training.data.row import Messages
-from expert_system.training.dataset import TEST, TRAIN, Part, generate
-from expert_system.training.recipe import Recipe, read_recipe
-from expert_system.training.scoring import MEASURES, PRIMARY, Verdict, interval, judge
+from expert_system.domain import Grammar, GrammarType
+from expert_system.errors import ConfigError
+from expert_system.package.evidence import Evaluation
+from expert_system.package.manifest import MANIFEST_FILE, dump_manifest, read_manifest
+from expert_system.training.answers import TEMPERATURE, Asked, Question
+from expert_system.training.cases import few_shot
+from expert_system.training.checkers import check
+from expert_system.training.scoring import (
+    BASE,
+    EXPERT,
+    FEW_SHOT,
+    GRAMMAR,
+    gain,
+    interval,
+    measures,
+    primary_of,
+    scores,
+    values,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from expert_system.package.manifest import Manifest
+    from expert_system.package.binding import BaseBinding, Quantization
+    from expert_system.training.answers import AnswerBook, Reply
+    from expert_system.training.cases import Case
+    from expert_system.training.checkers.verdict import Verdict
+    from expert_system.training.held_out import HeldOut
 
-SHOTS = 3
-SHOWN_FAILURES = 20
-BASE, FEW_SHOT, EXPERT = "base", "few_shot", "expert"
+EVALUATION_FILE = "evaluation.json"
 WEIGHTS = "adapter_model.safetensors"
+SHOWN_FAILURES = 20
 
-
-Generate = Callable[[Sequence[Messages], str | None], Sequence[str]]
-"""The served engine, as far as an evaluation needs it: answers each conversation greedily, with this expert or none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What one contender said, in the cases' order."""
-
-    texts: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-
-    def values(self, measure: str) -> list[float]:
-        """One measure for every case, 0 or 1."""
-        return [float(getattr(verdict, measure)) for verdict in self.verdicts]
+Plan = dict[str, tuple[Question, ...]]
+"""What each contender is asked, in the cases' order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """The held-out part and the worked examples."""
+class Subject:
+    """The expert that is measured, and the base it is measured on."""
 
-    cases: tuple[Case, ...]
-    shots: tuple[Case, ...]
-    sha256: str
-
-
-def held_out(recipe: Recipe, folder: Path) -> Held:
-    """Write the test part again, and choose worked examples from the training part."""
-    parts = generate(recipe.dataset, folder)
-    return Held(
-        cases=tuple(case_of(example) for example in parts[TEST].examples),
-        shots=_shots(parts[TRAIN]),
-        sha256=parts[TEST].sha256,
-    )
+    name: str
+    version: str
+    asked: Asked
+    base: str
+    """A `base_models[].name` of its manifest."""
+    base_digest: str
+    quantization: Quantization
+    adapters: Mapping[str, str]
+    """Each of its adapter_model.safetensors for this base, and its sha256."""
 
 
-def _shots(part: Part) -> tuple[Case, ...]:
-    """The first examples in the contract's wording, each from another template."""
-    contracts = [row for row in part.examples if row.tag("wording") in {None, "contract"}]
-    chosen = {row.template: row for row in reversed(contracts)}
-    order = [row.template for row in contracts]
-    return tuple(case_of(chosen[template]) for template in list(dict.fromkeys(order))[:SHOTS])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What each contender said and what that is worth, in the cases' order."""
+
+    replies: Mapping[str, tuple[Reply, ...]]
+    verdicts: Mapping[str, tuple[Verdict, ...]]
 
 
-def measure(held: Held, ask: Generate, expert: str) -> dict[str, Answers]:
-    """Ask all three contenders."""
-    plain = [case.messages for case in held.cases]
-    shown = [few_shot(case, held.shots) for case in held.cases]
-    asked: list[tuple[str, Sequence[Messages], str | None]] = [
-        (BASE, plain, None),
-        (FEW_SHOT, shown, None),
-        (EXPERT, plain, expert),
-    ]
-    results: dict[str, Answers] = {}
-    for name, conversations, who in asked:
-        texts = tuple(ask(conversations, who))
-        verdicts = tuple(judge(text, case) for text, case in zip(texts, held.cases, strict=True))
-        results[name] = Answers(texts=texts, verdicts=verdicts)
-    return results
+def measured_adapters(binding: BaseBinding, files: Mapping[str, str]) -> dict[str, str]:
+    """The weights that an evaluation on one base is bound to: each file by its path, and its sha256."""
+    return {path: files[path] for path in (f"{adapter.path}/{WEIGHTS}" for adapter in binding.adapters)}
 
 
-def measures(results: Mapping[str, Answers]) -> tuple[Measure, ...]:
-    """Every measure of every contender, and the expert's gain over the base case by case."""
-    return tuple(
-        Measure(
-            name=name,
-            base=interval(results[BASE].values(name)),
-            few_shot=interval(results[FEW_SHOT].values(name)),
-            expert=interval(results[EXPERT].values(name)),
-            gain=_gain(results, BASE, name),
-        )
-        for name in MEASURES
-    )
-
-
-def _gain(results: Mapping[str, Answers], over: str, name: str) -> Interval:
-    pairs = zip(results[EXPERT].values(name), results[over].values(name), strict=True)
-    return interval([mine - theirs for mine, theirs in pairs])
-
-
-def evaluate(folder: Path, ask: Generate, *, base_name: str, evaluated_at: str) -> tuple[Evaluation, dict[str, Any]]:
-    """Measure the expert in a folder.
+def plan(held: HeldOut, subject: Subject, *, max_tokens: int, grammar: bool) -> Plan:
+    """What to ask whom.
 
     Args:
-        folder: the expert, with its recipe.json and manifest.json.
-        ask: the served engine.
-        base_name: the base that is served; one of the manifest's.
-        evaluated_at: ISO 8601, UTC.
+        held: the cases and the worked examples.
+        subject: the expert and the base.
+        max_tokens: of each answer, at most.
+        grammar: also ask the expert held to each case's schema; every case needs one.
 
-    Returns:
-        The manifest's entry, and the full report for evaluation.json.
+    Raises:
+        ConfigError: a case has no schema to be held to.
     """
-    manifest = read_manifest(folder)
-    held = held_out(read_recipe(folder / "recipe.json"), folder)
-    results = measure(held, ask, manifest.name)
-    binding = next(binding for binding in manifest.base_models if binding.name == base_name)
-    paths = [f"{adapter.path}/{WEIGHTS}" for adapter in binding.adapters]
-    evaluation = Evaluation(
-        base=base_name,
-        quantization=binding.validated_on[0],
+
+    def asked(messages: Any, *, expert: bool = False, schema: Any = None) -> Question:
+        held_to = None if schema is None else Grammar(type=GrammarType.JSON_SCHEMA, source=json.dumps(schema))
+        return Question(
+            messages=messages,
+            base_digest=subject.base_digest,
+            experts=(subject.asked,) if expert else (),
+            grammar=held_to,
+            max_tokens=max_tokens,
+        )
+
+    found: Plan = {BASE: tuple(asked(case.messages) for case in held.cases)}
+    if held.shots:
+        found[FEW_SHOT] = tuple(asked(few_shot(case, held.shots)) for case in held.cases)
+    found[EXPERT] = tuple(asked(case.messages, expert=True) for case in held.cases)
+    if grammar:
+        if any(case.schema is None for case in held.cases):
+            raise ConfigError("a case has no schema, so there is no grammar to attach; leave --grammar out")
+        found[GRAMMAR] = tuple(asked(case.messages, expert=True, schema=case.schema) for case in held.cases)
+    return found
+
+
+def judge(cases: Sequence[Case], asked: Plan, book: AnswerBook) -> Results:
+    """Check every answer of every contender.
+
+    Raises:
+        ConfigError: a question has no answer; an evaluation never leaves one out.
+    """
+    replies: dict[str, tuple[Reply, ...]] = {}
+    verdicts: dict[str, tuple[Verdict, ...]] = {}
+    for who, questions in asked.items():
+        found = [book.get(question) for question in questions]
+        given = tuple(reply for reply in found if reply is not None)
+        if len(given) != len(cases):
+            raise ConfigError(f"{len(cases) - len(given)} of {len(cases)} questions to {who} have no answer; run again")
+        replies[who] = given
+        verdicts[who] = tuple(check(case.kind, case, reply.text) for case, reply in zip(cases, given, strict=True))
+    return Results(replies=replies, verdicts=verdicts)
+
+
+def evaluation_of(held: HeldOut, subject: Subject, results: Results, *, evaluated_at: str) -> Evaluation:
+    """The manifest's entry.
+
+    Args:
+        held: what was asked.
+        subject: who was measured.
+        results: what came out.
+        evaluated_at: ISO 8601, UTC.
+    """
+    return Evaluation(
+        base=subject.base,
+        quantization=subject.quantization,
         evaluated_at=evaluated_at,
         held_out_sha256=held.sha256,
         held_out_examples=len(held.cases),
-        adapters={path: hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in paths},
-        primary=PRIMARY,
-        measures=measures(results),
+        adapters=dict(subject.adapters),
+        primary=primary_of(results.verdicts[EXPERT]),
+        measures=measures(results.verdicts),
     )
-    report = evaluation.model_dump(mode="json") | {
-        "expert": manifest.name,
-        "version": manifest.version,
-        "command": f"expert-cli validate --expert experts/{manifest.name}",
-        "gain_over_few_shot": {name: _gain(results, FEW_SHOT, name).model_dump() for name in MEASURES},
-        "by_category": _by_category(held.cases, results),
-        "wrong_answers_of_the_expert": _failures(held.cases, results[EXPERT]),
+
+
+def report_of(
+    held: HeldOut, subject: Subject, results: Results, evaluation: Evaluation, *, command: str, max_tokens: int
+) -> dict[str, Any]:
+    """The whole report: the manifest's entry, and what people want to know besides."""
+    verdicts = results.verdicts
+    names = [measure.name for measure in evaluation.measures]
+    few = verdicts.get(FEW_SHOT)
+    over_few_shot = {
+        name: gain(values(verdicts[EXPERT], name), values(few, name)).model_dump() for name in names if few is not None
     }
-    return evaluation, report
+    return evaluation.model_dump(mode="json", exclude_none=True) | {
+        "expert": subject.name,
+        "version": subject.version,
+        "command": command,
+        "held_out_source": held.source,
+        "few_shot_examples": len(held.shots),
+        "sampling": {"temperature": TEMPERATURE, "max_tokens": max_tokens},
+        "checks": _counted([case.kind for case in held.cases]),
+        "refused_requests": {who: sum(bool(r.refused) for r in replies) for who, replies in results.replies.items()},
+        "cut_off_answers": {
+            who: sum(r.finish_reason == "length" for r in replies) for who, replies in results.replies.items()
+        },
+        "gain_over_few_shot": over_few_shot,
+        "by_category": by_category(held.cases, verdicts),
+        "wrong_answers_of_the_expert": _failures(held.cases, results),
+    }
 
 
-def _by_category(cases: Sequence[Case], results: Mapping[str, Answers]) -> dict[str, Any]:
-    """The primary measure's mean for each tag."""
+def by_category(cases: Sequence[Case], verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
+    """The primary measure's mean for each tag, and the expert's interval."""
     table: dict[str, Any] = {}
     for tag in sorted({tag for case in cases for tag in case.tags}):
         rows = [index for index, case in enumerate(cases) if tag in case.tags]
-        means = {
-            name: round(sum(answers.values(PRIMARY)[row] for row in rows) / len(rows), 3)
-            for name, answers in results.items()
-        }
-        table[tag] = {"examples": len(rows), **means}
+        each = {who: [scores(judged)[row] for row in rows] for who, judged in verdicts.items()}
+        means = {who: round(sum(data) / len(data), 3) for who, data in each.items()}
+        spread = interval(each[EXPERT])
+        table[tag] = {"examples": len(rows), **means, "expert_interval": [spread.low, spread.high]}
     return table
 
 
-def _failures(cases: Sequence[Case], answers: Answers) -> list[dict[str, Any]]:
-    wrong = [index for index, verdict in enumerate(answers.verdicts) if not verdict.exact]
+def _failures(cases: Sequence[Case], results: Results) -> list[dict[str, Any]]:
+    judged = zip(cases, results.replies[EXPERT], results.verdicts[EXPERT], strict=True)
+    wrong = [(case, reply, verdict) for case, reply, verdict in judged if not verdict.right]
     return [
         {
-            "prompt": cases[index].messages[-1]["content"],
-            "expected": cases[index].answer,
-            "answered": answers.texts[index],
+            "prompt": case.messages[-1]["content"],
+            "expected": case.answer,
+            "answered": reply.text,
+            "problem": reply.refused or verdict.problem,
         }
-        for index in wrong[:SHOWN_FAILURES]
+        for case, reply, verdict in wrong[:SHOWN_FAILURES]
     ]
 
 
-def record(folder: Path, evaluation: Evaluation, report: dict[str, Any]) -> None:
-    """Write evaluation.json and put the figures into manifest.json, replacing those of the same base."""
-    written = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    (folder / "evaluation.json").write_text(written, encoding="utf-8")
-    manifest: Manifest = read_manifest(folder)
+def _counted(words: Sequence[str]) -> dict[str, int]:
+    return {word: words.count(word) for word in sorted(set(words))}
+
+
+def record(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]) -> None:
+    """Write evaluation.json and put the figures into manifest.json, replacing those of the same base.
+
+    Pairs that composition tests wrote into evaluation.json stay there as long as the weights are the same.
+    """
+    file = folder / EVALUATION_FILE
+    before = json.loads(file.read_bytes()) if file.is_file() else {}
+    stays = before.get("adapters") == dict(evaluation.adapters) and "composition" in before
+    whole = {**report, **({"composition": before["composition"]} if stays else {})}
+    written = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    manifest = read_manifest(folder)
     others = tuple(entry for entry in manifest.quality_metrics if entry.base != evaluation.base)
     updated = manifest.model_copy(update={"quality_metrics": (*others, evaluation)})
-    (folder / "manifest.json").write_bytes(dump_manifest(updated))
+    _replace(file, written.encode())
+    _replace(folder / MANIFEST_FILE, dump_manifest(updated))
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write aside and rename, so that a kill leaves the old file or the new one."""
+    aside = file.with_name(f".{file.name}.new")
+    aside.write_bytes(data)
+    aside.replace(file)

@@ -11,12 +11,12 @@ import jsonschema
 import pytest
 
 from expert_system.training.cases import case_of
+from expert_system.training.checkers import check
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part, generate
 from expert_system.training.examples import write_example
 from expert_system.training.families import Kind, Split
 from expert_system.training.grammar import HELD_OUT_POOL, Grammar
 from expert_system.training.recipe import Recipe
-from expert_system.training.scoring import MEASURES, judge
 
 
 def keys(split: Split) -> set[str]:
@@ -66,7 +66,7 @@ def test_every_answer_is_valid_and_exact(parts: dict[str, Part], name: str) -> N
     wrong = [
         example.answer
         for example in parts[name].examples
-        if not all(getattr(judge(example.answer, case_of(example)), name) for name in MEASURES)
+        if not check("json_schema", case_of(example), example.answer).right
     ]
 
     assert [] == wrong
