@@ -55,6 +55,7 @@ from expert_system.training.encoding import (
     pack,
     schedule,
 )
+from expert_system.training.recipe import LOW_RANK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -139,8 +140,12 @@ def train(
     )
     held_out = schedule(rows[VALIDATION], how.batch_size, 1, how.seed)
     trainer.add_callback(Steps(how, state, trainer, batches, held_out, report))
-    if trainer.batches:
-        trainer.train()
+    # Autocast chooses each product's type; the round trip of PEFT's LoRA layers through FP32 costs a seventh and
+    # changes no value. Off for the whole run: activations that are computed twice must come out alike.
+    casts = how.precision == "bfloat16" and how.adapter in LOW_RANK
+    with disable_input_dtype_casting(trainer.model, active=casts):
+        if trainer.batches:
+            trainer.train()
 
     save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
     _write_run(out, recipe, parts, state.progress, base_digest, device)
@@ -165,11 +170,7 @@ def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
         mixed: compute products in BF16.
     """
     base, ids, labels = model.get_base_model(), inputs["input_ids"], inputs["shift_labels"]
-    # Autocast chooses each product's type; PEFT's own round trip through FP32 changes no value and costs a seventh.
-    with (
-        disable_input_dtype_casting(model, active=mixed),
-        torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=mixed),
-    ):
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=mixed):
         embedded = base.get_input_embeddings()(ids)
         virtual = 0
         if model.active_peft_config.is_prompt_learning:
@@ -221,11 +222,6 @@ class PreferenceTrainer(_OurBatches, DPOTrainer):
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset  # tokens already, under the same rules as for sft
-
-    def compute_loss(self, model: Any, inputs: Inputs, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The loss of one batch of pairs."""
-        with disable_input_dtype_casting(self.model, active=self.args.bf16):
-            return super().compute_loss(model, inputs, *args, **kwargs)
 
     def weight(self, batch: Sequence[Pair]) -> int:
         """What a batch counts in the held-out score: its pairs."""
