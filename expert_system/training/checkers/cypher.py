@@ -59,6 +59,7 @@ def parse(query: str) -> Any:
     try:
         from antlr4 import CommonTokenStream, InputStream
         from antlr4.error.ErrorListener import ErrorListener
+        from antlr4.ListTokenSource import ListTokenSource
         from antlr4_cypher import CypherLexer, CypherParser
     except ImportError:
         raise ConfigError("antlr4-cypher is not installed; install expert-system[train]") from None
@@ -72,10 +73,15 @@ def parse(query: str) -> Any:
             problems.append(f"line {line}, column {column}: {told[:200]}")
 
     lexer = CypherLexer(InputStream(query.strip()))
-    parser = CypherParser(CommonTokenStream(lexer))
-    for part in (lexer, parser):
-        part.removeErrorListeners()
-        part.addErrorListener(Listener())
+    lexer.removeErrorListeners()
+    lexer.addErrorListener(Listener())
+    tokens = lexer.getAllTokens()
+    # The grammar has no place for the white space before UNION.
+    unions = {index for index, token in enumerate(tokens) if token.type == CypherLexer.UNION}
+    kept = [token for index, token in enumerate(tokens) if token.type != CypherLexer.SP or index + 1 not in unions]
+    parser = CypherParser(CommonTokenStream(ListTokenSource(kept)))
+    parser.removeErrorListeners()
+    parser.addErrorListener(Listener())
     try:
         tree = parser.script()
     except RecursionError:
