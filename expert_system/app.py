@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # heavy or optional: each is imported by the function that ne
     from expert_system.config import Config
     from expert_system.engine.interface import Engine
     from expert_system.marketplace.store import Store
+    from expert_system.routing.keeper import Keeper
+    from expert_system.routing.router import Router, Source
     from expert_system.rpc.metrics import MetricsPage
     from expert_system.rpc.server import RpcServer
 
@@ -58,7 +60,14 @@ class App:
         self._config = config
         store = Store(config.home, dev=config.dev, hold=True)
         self.engine: Engine = (make_engine or vllm_engine)(config)
-        serving = Serving(self.engine, store.find, max_requests=config.server.max_requests, dev=config.dev)
+        self._routing = routing_of(config, store)
+        serving = Serving(
+            self.engine,
+            store.find,
+            max_requests=config.server.max_requests,
+            dev=config.dev,
+            routing=self._routing,
+        )
         desk = ExpertDesk(serving, self.engine, store.experts, dev=config.dev)
         readiness = Readiness(lambda: self.engine.state)
         address = Address(host=config.server.host, port=config.server.port)
@@ -76,6 +85,7 @@ class App:
         self.port = await self._rpc.start()
         if server.metrics_port is not None:
             self._metrics = MetricsPage(server.host, server.metrics_port)
+        await self._routing.start()
         await self.engine.start()
         target = server.target(self.port)
         telemetry.event("ready", target=target, base=self.engine.base.name)
@@ -90,6 +100,7 @@ class App:
         from expert_system import telemetry
 
         finished = await self._rpc.stop(self._config.server.grace_s if grace_s is None else grace_s)
+        await self._routing.stop()
         await self.engine.stop()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
@@ -142,6 +153,61 @@ async def _stop_unless(app: App, again: asyncio.Event) -> None:
         await app.stop(grace_s=0)
     else:
         await graceful
+
+
+def routing_of(config: Config, store: Store) -> Keeper:
+    """The router of a server, which follows its store."""
+    from expert_system.routing.keeper import Keeper
+
+    source = expert_source(store, dev=config.dev)
+    return Keeper(lambda: load_router(config, source), source, enabled=config.router.enabled)
+
+
+def load_router(config: Config, source: Source) -> Router | None:
+    """The router, without experts yet; None where no router model is and none is insisted on.
+
+    Raises:
+        ConfigError: the router model, or what reads it, is missing or damaged.
+    """
+    from expert_system.errors import ConfigError
+    from expert_system.routing.model import find_model, load_model
+    from expert_system.routing.router import Router
+
+    folder = find_model(config.router.models)
+    if folder is None:
+        if config.router.enabled == "on":
+            raise ConfigError("router.enabled is on, but no router model was found; set router.models to its folder")
+        return None
+    try:
+        model = load_model(folder)
+    except ImportError as error:
+        if config.router.enabled == "on":
+            raise ConfigError(f"the router needs {error.name}; install expert-system[router]") from None
+        return None
+    return Router(
+        model.encoder,
+        model.calibration,
+        source,
+        max_experts=config.router.max_experts,
+        cached=config.router.cached,
+    )
+
+
+def expert_source(store: Store, *, dev: bool) -> Source:
+    """What the router learns from the store: experts, measured harm, and a place for embedded descriptors."""
+    from expert_system.routing.catalog import entry_of
+    from expert_system.routing.descriptors import FILE_NAME, Kept
+    from expert_system.routing.router import Source
+
+    return Source(
+        entries=lambda: [entry_of(expert) for expert in store.defaults() if expert.verified or dev],
+        revision=store.revision,
+        harmful=store.harmful,
+        kept=Kept(
+            read=lambda expert, encoder: store.derived.read(expert, encoder, FILE_NAME),
+            write=lambda expert, encoder, content: store.derived.write(expert, encoder, FILE_NAME, content),
+        ),
+    )
 
 
 def vllm_engine(config: Config) -> Engine:

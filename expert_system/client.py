@@ -15,7 +15,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from expert_system.domain import Event, ExpertRef
+from expert_system.domain import Event, ExpertRef, Routing
 from expert_system.rpc.calls import (
     Answer,
     ExpertInfo,
@@ -30,11 +30,14 @@ from expert_system.rpc.calls import (
     loaded,
     named,
     request,
+    route_request,
     stubs,
+    wished,
 )
 from expert_system.rpc.convert import DEFAULT_PRIORITY
 from expert_system.rpc.events import event_from_pb
 from expert_system.rpc.pb.expert.v1 import expert_pb2
+from expert_system.rpc.routing import routing_from_pb
 
 __all__ = ["Answer", "AsyncClient", "Client", "ExpertInfo", "ExpertList", "Loaded", "RequestFailed"]
 
@@ -50,7 +53,7 @@ class AsyncClient:
     def __init__(self, target: str = DEFAULT_TARGET) -> None:
         """Connect lazily to `host:port`."""
         self._channel = grpc.aio.insecure_channel(target)
-        self._inference, self._experts = stubs(self._channel)
+        self._inference, self._experts, self._router = stubs(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,6 +84,10 @@ class AsyncClient:
         priority: int = DEFAULT_PRIORITY,
         request_id: str = "",
         timeout_s: float | None = None,
+        route: bool | None = None,
+        max_experts: int | None = None,
+        force: Iterable[str | ExpertRef] = (),
+        exclude: Iterable[str] = (),
         **sampling: Any,
     ) -> AsyncGenerator[Event, None]:
         """Stream one answer: the plan, text as it is produced, the summary.
@@ -88,17 +95,22 @@ class AsyncClient:
         Args:
             prompt: sent to the base untouched; give this or `messages`.
             messages: rendered with the base's chat template.
-            experts: at most ten, each `NAME[@VERSION][=WEIGHT]`.
+            experts: at most ten, each `NAME[@VERSION][=WEIGHT]`; none lets the router choose where routing is on.
             priority: 0 is most urgent, 9 least.
             request_id: shows up in the server's log; empty lets the server choose.
             timeout_s: the deadline of the whole answer, in seconds.
+            route: False is the base alone when no expert is named, True insists on the router; None is the server's setting.
+            max_experts: most experts that the router may choose.
+            force: experts that the router must choose, as in `experts`.
+            exclude: names that it must not choose.
             **sampling: fields of `domain.Sampling`, such as temperature or max_tokens.
 
         Raises:
             RequestFailed: with the server's message.
         """
+        wish = wished(route=route, max_experts=max_experts, force=force, exclude=exclude)
         call = self._inference.Generate(
-            request(prompt, messages, experts, priority, request_id, sampling), timeout=timeout_s
+            request(prompt, messages, experts, priority, request_id, wish, sampling), timeout=timeout_s
         )
         try:
             async for response in call:
@@ -113,6 +125,22 @@ class AsyncClient:
     async def complete(self, prompt: str | None = None, **options: Any) -> Answer:
         """The whole answer at once; takes what `generate` takes."""
         return answer([event async for event in self.generate(prompt, **options)])
+
+    async def route(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[MessageLike] = (),
+        request_id: str = "",
+        max_experts: int | None = None,
+        force: Iterable[str | ExpertRef] = (),
+        exclude: Iterable[str] = (),
+        **sampling: Any,
+    ) -> Routing:
+        """Which experts a prompt needs, without running it; takes what `generate` takes."""
+        wish = wished(max_experts=max_experts, force=force, exclude=exclude)
+        message = route_request(prompt, messages, wish, request_id, sampling)
+        return routing_from_pb((await self._call(self._router.Route, message)).routing)
 
     async def experts(self, *, loaded_only: bool = False) -> ExpertList:
         """Installed experts, or only those that the engine holds."""
@@ -145,7 +173,7 @@ class Client:
     def __init__(self, target: str = DEFAULT_TARGET) -> None:
         """Connect lazily to `host:port`."""
         self._channel = grpc.insecure_channel(target)
-        self._inference, self._experts = stubs(self._channel)
+        self._inference, self._experts, self._router = stubs(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -175,11 +203,16 @@ class Client:
         priority: int = DEFAULT_PRIORITY,
         request_id: str = "",
         timeout_s: float | None = None,
+        route: bool | None = None,
+        max_experts: int | None = None,
+        force: Iterable[str | ExpertRef] = (),
+        exclude: Iterable[str] = (),
         **sampling: Any,
     ) -> Generator[Event, None, None]:
         """Stream one answer; see `AsyncClient.generate`."""
+        wish = wished(route=route, max_experts=max_experts, force=force, exclude=exclude)
         call = self._inference.Generate(
-            request(prompt, messages, experts, priority, request_id, sampling), timeout=timeout_s
+            request(prompt, messages, experts, priority, request_id, wish, sampling), timeout=timeout_s
         )
         try:
             for response in call:
@@ -194,6 +227,22 @@ class Client:
     def complete(self, prompt: str | None = None, **options: Any) -> Answer:
         """The whole answer at once; takes what `generate` takes."""
         return answer(list(self.generate(prompt, **options)))
+
+    def route(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[MessageLike] = (),
+        request_id: str = "",
+        max_experts: int | None = None,
+        force: Iterable[str | ExpertRef] = (),
+        exclude: Iterable[str] = (),
+        **sampling: Any,
+    ) -> Routing:
+        """Which experts a prompt needs; see `AsyncClient.route`."""
+        wish = wished(max_experts=max_experts, force=force, exclude=exclude)
+        message = route_request(prompt, messages, wish, request_id, sampling)
+        return routing_from_pb(self._call(self._router.Route, message).routing)
 
     def experts(self, *, loaded_only: bool = False) -> ExpertList:
         """Installed experts, or only those that the engine holds."""

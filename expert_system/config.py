@@ -90,6 +90,19 @@ class EngineSettings(Section):
     """More of vLLM's engine arguments, handed over verbatim."""
 
 
+class RouterSettings(Section):
+    """What chooses experts for requests that name none."""
+
+    enabled: Literal["auto", "on", "off"] = "auto"
+    """auto: on where a router model and a signed expert are; on: a server without a router model does not start."""
+    models: Path | None = None
+    """A folder of router models, or one model's own; unset is router_models/ of the clone or of the package."""
+    max_experts: int = Field(default=10, ge=0, le=10)
+    """Most experts that the router puts into one plan."""
+    cached: int = Field(default=4096, ge=0)
+    """Decisions that are kept."""
+
+
 class Config(Section):
     """Every setting of the system."""
 
@@ -99,6 +112,7 @@ class Config(Section):
     """Also serve experts installed with `--dev`, which nobody verified."""
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
+    router: RouterSettings = RouterSettings()
 
 
 class _Environment(Config, BaseSettings):

@@ -7,6 +7,7 @@ ExpertSystemError
 │   ├── IncompatibleSet         experts exclude each other or lack another    FAILED_PRECONDITION
 │   ├── WrongBase               trained for another base                      FAILED_PRECONDITION
 │   ├── AdapterRefused          weights that cannot be served                 FAILED_PRECONDITION
+│   ├── RouterUnavailable       routing is off, or has no model               FAILED_PRECONDITION
 │   ├── Overloaded              over a budget of rank, memory or queue        RESOURCE_EXHAUSTED
 │   └── DeadlineExceeded        the caller's time is over                     DEADLINE_EXCEEDED
 ├── IntegrityError              stored bytes are not the signed ones          DATA_LOSS
@@ -63,6 +64,10 @@ class WrongBase(RequestError):
 
 class AdapterRefused(RequestError):
     """The adapter's weights or options cannot be served; the message names the tensor or field."""
+
+
+class RouterUnavailable(RequestError):
+    """The request asks for the router, and this server has none."""
 
 
 class Overloaded(RequestError):

@@ -42,6 +42,14 @@ CREATE TABLE IF NOT EXISTS derived (
   path   TEXT PRIMARY KEY,
   sha256 TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS compositions (
+  experts     TEXT NOT NULL,
+  base        TEXT NOT NULL,
+  worst_loss  REAL NOT NULL,
+  harmful     INTEGER NOT NULL,
+  measured_at TEXT NOT NULL,
+  PRIMARY KEY (experts, base)
+) STRICT;
 """
 _COLUMNS = "digest, name, version, verified, status, yanked, source, tag, commit_id, keyid, installed_at"
 
@@ -79,6 +87,24 @@ class Record:
         """The version as numbers that sort as versions do."""
         major, minor, patch = (int(part) for part in self.version.split("."))
         return major, minor, patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What was measured of experts running together on one base, in pairs or more."""
+
+    experts: frozenset[Digest]
+    base: Digest
+    worst_loss: float
+    """Largest drop of a member's own score from alone to together, in points of 0 to 1; below 0 when all gained."""
+    harmful: bool
+    """Whether that is over the threshold of the measurement; the router does not combine them then."""
+    measured_at: str
+
+    @property
+    def key(self) -> str:
+        """The sorted digests, as the table has them."""
+        return " ".join(sorted(self.experts))
 
 
 class State:
@@ -181,6 +207,35 @@ class State:
         with self._guard:
             row = self._database.execute("SELECT sha256 FROM derived WHERE path = ?", (path,)).fetchone()
         return None if row is None else str(row[0])
+
+    def note_composition(self, measured: Composition) -> None:
+        """Remember what was measured of a set; a later measurement of the same set and base replaces it."""
+        with self._guard:
+            self._database.execute(
+                "INSERT OR REPLACE INTO compositions VALUES (?, ?, ?, ?, ?)",
+                (measured.key, measured.base, measured.worst_loss, int(measured.harmful), measured.measured_at),
+            )
+
+    def compositions(self) -> list[Composition]:
+        """Everything that was measured of sets, on any base."""
+        with self._guard:
+            rows = self._database.execute("SELECT * FROM compositions ORDER BY experts, base").fetchall()
+        return [
+            Composition(
+                experts=frozenset(Digest(digest) for digest in row[0].split()),
+                base=Digest(row[1]),
+                worst_loss=row[2],
+                harmful=bool(row[3]),
+                measured_at=row[4],
+            )
+            for row in rows
+        ]
+
+    def revision(self) -> tuple[int, int]:
+        """Differs whenever this or another process has changed a record since; takes microseconds."""
+        with self._guard:
+            (others,) = self._database.execute("PRAGMA data_version").fetchone()
+            return int(others), self._database.total_changes
 
     def _select(self, condition: str, *values: str) -> list[Record]:
         with self._guard:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,7 +21,7 @@ from expert_system.marketplace.derived import Derived
 from expert_system.marketplace.home import Home
 from expert_system.marketplace.leases import Leases
 from expert_system.marketplace.placing import discard, place
-from expert_system.marketplace.state import Record, State, Status
+from expert_system.marketplace.state import Composition, Record, State, Status
 from expert_system.marketplace.verify import VerifiedPackage
 from expert_system.package.check import check_package
 from expert_system.package.envelope import Envelope
@@ -70,6 +71,33 @@ class Store:
             except IntegrityError:
                 continue
         return found
+
+    def defaults(self) -> list[StoredExpert]:
+        """What each bare name means now, by name; what turns out to be damaged is quarantined and left out."""
+        found: list[StoredExpert] = []
+        for _, records in groupby(sorted(self._state.records(), key=lambda r: r.name), key=lambda r: r.name):
+            chosen = choose(list(records), None, dev=self._dev)
+            try:
+                found += [self._open(chosen)] if chosen is not None else []
+            except (IntegrityError, UnknownExpert):
+                continue
+        return found
+
+    def revision(self) -> tuple[int, int]:
+        """Differs whenever anything was installed, removed, measured or marked since, by this process or another."""
+        return self._state.revision()
+
+    def note_composition(self, measured: Composition) -> None:
+        """Remember what was measured of experts running together."""
+        self._state.note_composition(measured)
+
+    def harmful(self) -> dict[Digest, frozenset[frozenset[Digest]]]:
+        """By base: the sets of experts that were measured to hurt one another on it."""
+        found: dict[Digest, set[frozenset[Digest]]] = {}
+        for measured in self._state.compositions():
+            if measured.harmful:
+                found.setdefault(measured.base, set()).add(measured.experts)
+        return {base: frozenset(sets) for base, sets in found.items()}
 
     def find(self, name: str, version: str | None = None) -> StoredExpert:
         """The expert that a name means: this version, or the highest that was not yanked (formats.md 1.2).

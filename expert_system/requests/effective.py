@@ -1,6 +1,6 @@
 """The sampling parameters that a request really runs with, and who set each of them.
 
-    request over experts' manifests (later category first) over server defaults -> Effective
+    request over experts' manifests (later category first) over the router over server defaults -> Effective
 
 Promise: every parameter that the engine receives has exactly one named source.
 """
@@ -30,6 +30,7 @@ SERVER_DEFAULTS = Sampling(
     ignore_eos=False,
 )
 """Greedy, so that the same request gets the same answer until somebody asks for variety."""
+NOTHING_SUGGESTED = Sampling()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +45,18 @@ class Effective:
         return {name: f"{_shown(getattr(self.sampling, name))} ({source})" for name, source in self.sources.items()}
 
 
-def effective(request: Sampling, experts: Sequence[StoredExpert]) -> Effective:
+def effective(request: Sampling, experts: Sequence[StoredExpert], suggested: Sampling = NOTHING_SUGGESTED) -> Effective:
     """Lay the layers over each other.
 
     Args:
         request: what the caller set.
         experts: in load order; the last one, of the latest category, wins among them (mission.md).
+        suggested: what the router would set for this kind of task.
     """
     layers = [
         ("request", request),
         *((f"expert {expert.manifest.name}", decoding(expert)) for expert in reversed(experts)),
+        ("router", suggested),
         ("server", SERVER_DEFAULTS),
     ]
     values: dict[str, object] = {}

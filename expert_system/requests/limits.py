@@ -11,7 +11,7 @@ import json
 import math
 import re
 
-from expert_system.domain import MAX_EXPERTS, Generation, Grammar, GrammarType, Message, Sampling
+from expert_system.domain import MAX_EXPERTS, Generation, Grammar, GrammarType, Message, RouteWish, Sampling
 from expert_system.errors import InvalidRequest
 
 MAX_PROMPT_BYTES = 4 * 1024 * 1024
@@ -28,6 +28,7 @@ MAX_GRAMMAR_BYTES = 256 * 1024
 MAX_CHOICES = 1024
 MAX_TOKENS = 2**31 - 1
 LEAST_URGENT = 9
+MAX_EXCLUDED = 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _GRAMMAR_FIELDS = {
@@ -50,7 +51,36 @@ def check(generation: Generation) -> None:
         raise InvalidRequest("priority", f"{generation.priority} is not within 0 (most urgent) and {LEAST_URGENT}")
     _check_input(generation)
     _check_experts(generation)
+    check_wish(generation.routing)
+    if generation.experts and (generation.routing.force or generation.routing.enabled):
+        raise InvalidRequest("routing", "is given together with experts; name the experts, or let the router choose")
     check_sampling(generation.sampling)
+
+
+def check_wish(wish: RouteWish) -> None:
+    """Refuse a wish to the router that is out of bounds.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    if wish.max_experts is not None and not 0 <= wish.max_experts <= MAX_EXPERTS:
+        raise InvalidRequest("routing.max_experts", f"{wish.max_experts} is not within 0 and {MAX_EXPERTS}")
+    if len(wish.force) > MAX_EXPERTS:
+        raise InvalidRequest("routing.force", f"{len(wish.force)} experts; at most {MAX_EXPERTS} can run together")
+    if wish.force and wish.enabled is False:
+        raise InvalidRequest("routing.force", "is given, but routing.enabled is false")
+    names = [reference.name for reference in wish.force]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest("routing.force", f"{name} occurs twice; name it once")
+        if name in wish.exclude:
+            raise InvalidRequest("routing.force", f"{name} is excluded as well; choose one of the two")
+    if wish.max_experts is not None and len(names) > wish.max_experts:
+        raise InvalidRequest(
+            "routing.max_experts", f"{wish.max_experts} are fewer than the {len(names)} that routing.force names"
+        )
+    if len(wish.exclude) > MAX_EXCLUDED:
+        raise InvalidRequest("routing.exclude", f"has {len(wish.exclude)} names; at most {MAX_EXCLUDED} are read")
 
 
 def check_sampling(sampling: Sampling) -> None:

@@ -43,6 +43,10 @@ class Kept:
     write: Callable[[Digest, Digest, bytes], None] = _nowhere
 
 
+NOT_KEPT = Kept()
+"""Every time anew; for catalogues that are looked at once."""
+
+
 def embedded(entries: Iterable[Entry], encoder: Encoder, kept: Kept) -> dict[Digest, Vectors]:
     """The vectors of each expert by digest; only what is not kept is computed."""
     found: dict[Digest, Vectors] = {}

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from expert_system import telemetry
 from expert_system.domain import MAX_EXPERTS, Digest, RouteWish, Routing, Sampling
 from expert_system.routing.cache import DecisionCache, key_of
-from expert_system.routing.catalog import Catalogue, Entry
+from expert_system.routing.catalog import Catalogue, Entry, Vectors
 from expert_system.routing.compatible import Rules
-from expert_system.routing.descriptors import Kept, embedded
+from expert_system.routing.descriptors import NOT_KEPT, Kept, embedded
 from expert_system.routing.interface import Encoder
 from expert_system.routing.parameters import described, suggestion
 from expert_system.routing.plan import Decision, decide
@@ -27,7 +27,6 @@ from expert_system.routing.score import Calibration
 
 CACHED_DECISIONS = 4096
 NO_SAMPLING = Sampling()
-NOT_KEPT = Kept()
 NO_WISH = RouteWish()
 
 Harmful = frozenset[frozenset[Digest]]
@@ -41,8 +40,8 @@ class Source:
     """Every expert that may be chosen, each name once."""
     revision: Callable[[], Hashable] = lambda: 0
     """Changes whenever the others would answer anew; cheap."""
-    harmful: Callable[[], Harmful] = frozenset
-    """Sets that were measured to hurt one another."""
+    harmful: Callable[[], Mapping[Digest, Harmful]] = dict
+    """By base: the sets that were measured to hurt one another on it."""
     kept: Kept = NOT_KEPT
     """Where embedded descriptors are kept."""
 
@@ -53,9 +52,22 @@ class Snapshot:
 
     revision: Hashable
     catalogue: Catalogue
-    harmful: Harmful
+    vectors: Mapping[Digest, Vectors]
+    """The embedded descriptors of its experts, so that only new ones are read or computed."""
+    harmful: Mapping[Digest, Harmful]
     signed: bool
     """Whether somebody verified any of them."""
+
+    @property
+    def identity(self) -> tuple[str, Mapping[Digest, Harmful]]:
+        """What a decision can depend on."""
+        return self.catalogue.digest, self.harmful
+
+    def harm_on(self, base: Digest | None) -> Harmful:
+        """What was measured on a base; on any, where the base is not known."""
+        if base is not None:
+            return self.harmful.get(base, frozenset())
+        return frozenset().union(*self.harmful.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +109,7 @@ class Router:
         self._max_experts = min(max_experts, MAX_EXPERTS)
         self._cache: DecisionCache[Decision] = DecisionCache(cached)
         self._refreshing = threading.Lock()
-        self._now = Snapshot(revision=None, catalogue=Catalogue((), {}), harmful=frozenset(), signed=False)
+        self._now = Snapshot(revision=None, catalogue=Catalogue((), {}), vectors={}, harmful={}, signed=False)
 
     @property
     def version(self) -> str:
@@ -126,15 +138,21 @@ class Router:
             if revision == self._now.revision:
                 return False
             entries = self._source.entries()
-            catalogue = Catalogue(entries, embedded(entries, self._encoder, self._source.kept))
+            before = self._now
+            new = [entry for entry in entries if entry.digest not in before.vectors]
+            vectors = {**before.vectors, **embedded(new, self._encoder, self._source.kept)}
+            vectors = {entry.digest: vectors[entry.digest] for entry in entries}
             self._now = Snapshot(
                 revision=revision,
-                catalogue=catalogue,
+                catalogue=Catalogue(entries, vectors),
+                vectors=vectors,
                 harmful=self._source.harmful(),
                 signed=any(entry.verified for entry in entries),
             )
-            telemetry.catalogue(len(catalogue), catalogue.digest)
-            return True
+            changed = before.revision is None or self._now.identity != before.identity
+            if changed:
+                telemetry.catalogue(len(entries), self._now.catalogue.digest)
+            return changed
 
     def route(
         self,
@@ -167,7 +185,7 @@ class Router:
             base=served.base,
             max_rank=served.max_rank,
             exclude=frozenset(wish.exclude),
-            harmful=now.harmful,
+            harmful=now.harm_on(served.base),
             threshold=self._calibration.threshold,
             second_threshold=self._calibration.second_threshold,
         )

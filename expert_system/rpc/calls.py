@@ -24,12 +24,22 @@ from expert_system.domain import (
     Message,
     Plan,
     Role,
+    RouteWish,
     Sampling,
+    expert_name,
 )
 from expert_system.errors import ExpertSystemError
-from expert_system.rpc.convert import generation_to_pb, reference_to_pb
-from expert_system.rpc.events import CATEGORIES_BACK
-from expert_system.rpc.pb.expert.v1 import expert_pb2, expert_pb2_grpc, inference_pb2, inference_pb2_grpc, types_pb2
+from expert_system.rpc.convert import DEFAULT_PRIORITY, generation_to_pb, reference_to_pb
+from expert_system.rpc.pb.expert.v1 import (
+    expert_pb2,
+    expert_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    types_pb2,
+)
+from expert_system.rpc.routing import CATEGORIES_BACK
 
 _DETAILS_KEY = "grpc-status-details-bin"
 """Every error that our server raises has it; one without it comes from the transport."""
@@ -112,9 +122,44 @@ class Loaded:
     attach_s: float
 
 
-def stubs(channel: Any) -> tuple[Any, Any]:
-    """The generated stubs of both services; they take a synchronous or an asynchronous channel."""
-    return inference_pb2_grpc.InferenceServiceStub(channel), expert_pb2_grpc.ExpertServiceStub(channel)
+def stubs(channel: Any) -> tuple[Any, Any, Any]:
+    """The generated stubs of the three services; they take a synchronous or an asynchronous channel."""
+    return (
+        inference_pb2_grpc.InferenceServiceStub(channel),
+        expert_pb2_grpc.ExpertServiceStub(channel),
+        router_pb2_grpc.RouterServiceStub(channel),
+    )
+
+
+def wished(
+    *,
+    route: bool | None = None,
+    max_experts: int | None = None,
+    force: Iterable[str | ExpertRef] = (),
+    exclude: Iterable[str] = (),
+) -> RouteWish:
+    """What a caller wants of the router; names may be short ones."""
+    return RouteWish(
+        enabled=route,
+        max_experts=max_experts,
+        force=tuple(_reference(expert) for expert in force),
+        exclude=tuple(expert_name(name) for name in exclude),
+    )
+
+
+def route_request(
+    prompt: str | None, messages: Sequence[MessageLike], wish: RouteWish, request_id: str, sampling: Mapping[str, Any]
+) -> router_pb2.RouteRequest:
+    """Write what a caller of `route` gave."""
+    asked = request(prompt, messages, (), DEFAULT_PRIORITY, request_id, wish, sampling)
+    written = router_pb2.RouteRequest(
+        routing=asked.routing, sampling_params=asked.sampling_params, request_id=request_id
+    )
+    if prompt is not None:
+        written.prompt = prompt
+    else:
+        written.chat.CopyFrom(asked.chat)
+    return written
 
 
 def request(
@@ -123,6 +168,7 @@ def request(
     experts: Iterable[str | ExpertRef],
     priority: int,
     request_id: str,
+    wish: RouteWish,
     sampling: Mapping[str, Any],
 ) -> inference_pb2.GenerateRequest:
     """Write what a caller of `generate` gave."""
@@ -134,7 +180,8 @@ def request(
             request_id=request_id,
             prompt=prompt,
             messages=tuple(_message(message) for message in messages),
-            experts=tuple(e if isinstance(e, ExpertRef) else ExpertRef.parse(e) for e in experts),
+            experts=tuple(_reference(expert) for expert in experts),
+            routing=wish,
             sampling=Sampling(**options),
             priority=priority,
         )
@@ -153,7 +200,11 @@ def _message(message: MessageLike) -> Message:
 
 def named(expert: str | ExpertRef) -> types_pb2.ExpertRef:
     """An expert as a request names it."""
-    return reference_to_pb(expert if isinstance(expert, ExpertRef) else ExpertRef.parse(expert))
+    return reference_to_pb(_reference(expert))
+
+
+def _reference(expert: str | ExpertRef) -> ExpertRef:
+    return expert if isinstance(expert, ExpertRef) else ExpertRef.parse(expert)
 
 
 def failed(code: grpc.StatusCode, details: str | None, metadata: Any) -> RequestFailed:

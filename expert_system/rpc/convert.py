@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from expert_system.domain import ExpertRef, Generation, Grammar, GrammarType, Message, Role, Sampling
+from expert_system.domain import (
+    ExpertRef,
+    Generation,
+    Grammar,
+    GrammarType,
+    Message,
+    Role,
+    RouteWish,
+    Sampling,
+    expert_name,
+)
 from expert_system.errors import InvalidRequest
 from expert_system.rpc.pb.expert.v1 import inference_pb2, types_pb2
 
@@ -51,9 +61,10 @@ def generation_from_pb(
     return Generation(
         request_id=request_id,
         prompt=request.prompt if request.WhichOneof("input") == "prompt" else None,
-        messages=tuple(_message_from_pb(index, message) for index, message in enumerate(request.chat.messages)),
+        messages=tuple(message_from_pb(index, message) for index, message in enumerate(request.chat.messages)),
         experts=tuple(reference_from_pb(reference) for reference in request.experts),
-        sampling=_sampling_from_pb(request.sampling_params),
+        routing=wish_from_pb(request.routing),
+        sampling=sampling_from_pb(request.sampling_params),
         priority=request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
         trace_headers=trace_headers,
     )
@@ -63,7 +74,8 @@ def generation_to_pb(generation: Generation) -> inference_pb2.GenerateRequest:
     """Write a request."""
     request = inference_pb2.GenerateRequest(
         experts=[reference_to_pb(reference) for reference in generation.experts],
-        sampling_params=_sampling_to_pb(generation.sampling),
+        routing=wish_to_pb(generation.routing) if generation.routing != RouteWish() else None,
+        sampling_params=sampling_to_pb(generation.sampling),
         priority=generation.priority,
         request_id=generation.request_id,
     )
@@ -92,14 +104,38 @@ def reference_to_pb(reference: ExpertRef) -> types_pb2.ExpertRef:
     return types_pb2.ExpertRef(name=reference.name, version=reference.version or "", weight=reference.weight)
 
 
-def _message_from_pb(index: int, message: types_pb2.Message) -> Message:
+def message_from_pb(index: int, message: types_pb2.Message) -> Message:
+    """Read one message of a chat; `index` is its place, for errors."""
     role = _ROLES.get(message.role)
     if role is None:
         raise InvalidRequest(f"chat.messages[{index}].role", "must be system, user or assistant")
     return Message(role=role, content=message.content)
 
 
-def _sampling_from_pb(params: types_pb2.SamplingParams) -> Sampling:
+def wish_from_pb(options: types_pb2.RoutingOptions) -> RouteWish:
+    """Read what a caller wants of the router."""
+    return RouteWish(
+        enabled=options.enabled if options.HasField("enabled") else None,
+        max_experts=options.max_experts if options.HasField("max_experts") else None,
+        force=tuple(reference_from_pb(reference) for reference in options.force),
+        exclude=tuple(expert_name(name) for name in options.exclude),
+    )
+
+
+def wish_to_pb(wish: RouteWish) -> types_pb2.RoutingOptions:
+    """Write what a caller wants of the router."""
+    options = types_pb2.RoutingOptions(
+        max_experts=wish.max_experts,
+        force=[reference_to_pb(reference) for reference in wish.force],
+        exclude=wish.exclude,
+    )
+    if wish.enabled is not None:
+        options.enabled = wish.enabled
+    return options
+
+
+def sampling_from_pb(params: types_pb2.SamplingParams) -> Sampling:
+    """Read sampling parameters."""
     plain = {name: getattr(params, name) for name in _PLAIN if params.HasField(name)}
     return Sampling(
         **plain,
@@ -108,7 +144,8 @@ def _sampling_from_pb(params: types_pb2.SamplingParams) -> Sampling:
     )
 
 
-def _sampling_to_pb(sampling: Sampling) -> types_pb2.SamplingParams:
+def sampling_to_pb(sampling: Sampling) -> types_pb2.SamplingParams:
+    """Write sampling parameters."""
     params = types_pb2.SamplingParams(stop=sampling.stop or ())
     for name in _PLAIN:
         value = getattr(sampling, name)

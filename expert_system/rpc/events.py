@@ -8,7 +8,6 @@ Promise: an event that went out and came back is equal to itself.
 from __future__ import annotations
 
 from expert_system.domain import (
-    Category,
     Delta,
     Digest,
     Done,
@@ -21,6 +20,7 @@ from expert_system.domain import (
     Usage,
 )
 from expert_system.rpc.pb.expert.v1 import inference_pb2, types_pb2
+from expert_system.rpc.routing import CATEGORIES, CATEGORIES_BACK, routing_from_pb, routing_to_pb
 
 _REASONS = {
     FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
@@ -28,15 +28,6 @@ _REASONS = {
     FinishReason.ABORT: inference_pb2.FINISH_REASON_ABORT,
 }
 _REASONS_BACK = {number: reason for reason, number in _REASONS.items()}
-
-CATEGORIES = {
-    Category.FORMAT: types_pb2.CATEGORY_FORMAT,
-    Category.LANGUAGE: types_pb2.CATEGORY_LANGUAGE,
-    Category.TECH: types_pb2.CATEGORY_TECH,
-    Category.DOMAIN: types_pb2.CATEGORY_DOMAIN,
-    Category.TASK: types_pb2.CATEGORY_TASK,
-}
-CATEGORIES_BACK = {number: category for category, number in CATEGORIES.items()}
 
 
 def event_to_pb(event: Event) -> inference_pb2.GenerateResponse:
@@ -96,6 +87,7 @@ def _plan_to_pb(plan: Plan) -> inference_pb2.Plan:
         set_digest=plan.set_digest or "",
         base=plan.base,
         parameters=dict(plan.parameters),
+        routing=routing_to_pb(plan.routing) if plan.routing is not None else None,
     )
 
 
@@ -106,6 +98,7 @@ def _plan_from_pb(plan: inference_pb2.Plan) -> Plan:
         set_digest=Digest(plan.set_digest) if plan.set_digest else None,
         base=plan.base,
         parameters=dict(plan.parameters),
+        routing=routing_from_pb(plan.routing) if plan.HasField("routing") else None,
     )
 
 

@@ -15,13 +15,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from expert_system.domain import EngineState
-from expert_system.rpc.pb.expert.v1 import expert_pb2, inference_pb2
+from expert_system.rpc.pb.expert.v1 import expert_pb2, inference_pb2, router_pb2
 from expert_system.telemetry import ENGINE_READY
 
 POLL_S = 0.1
 SERVICES = (
     inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,
     expert_pb2.DESCRIPTOR.services_by_name["ExpertService"].full_name,
+    router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
 )
 LIVE = "live"
 """Health name that says only that the process answers; for liveness probes, which must not see a warm-up."""

@@ -1,4 +1,4 @@
-"""The gRPC server: one port, two services, health, reflection.
+"""The gRPC server: one port, three services, health, reflection.
 
     start (answers NOT_SERVING) -> the engine warms -> SERVING -> drain -> stop
 
@@ -14,9 +14,9 @@ import grpc
 from expert_system.errors import ConfigError
 from expert_system.residents import ExpertDesk
 from expert_system.rpc.metrics import MetricsInterceptor
-from expert_system.rpc.pb.expert.v1 import expert_pb2_grpc, inference_pb2_grpc
+from expert_system.rpc.pb.expert.v1 import expert_pb2_grpc, inference_pb2_grpc, router_pb2_grpc
 from expert_system.rpc.readiness import Readiness, add_reflection
-from expert_system.rpc.servicers import ExpertServicer, InferenceServicer
+from expert_system.rpc.servicers import ExpertServicer, InferenceServicer, RouterServicer
 from expert_system.serving import Serving
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
@@ -66,6 +66,7 @@ class RpcServer:
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=(MetricsInterceptor(),))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(self._serving), server)
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self._serving), server)
         expert_pb2_grpc.add_ExpertServiceServicer_to_server(ExpertServicer(self._desk), server)
         await self._readiness.start(server)
         add_reflection(server)

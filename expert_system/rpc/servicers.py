@@ -1,4 +1,4 @@
-"""The two services: convert, call, convert.
+"""The three services: convert, call, convert.
 
     pb request -> domain -> Serving, ExpertDesk -> domain -> pb response
 
@@ -17,11 +17,25 @@ import grpc
 from expert_system.domain import ExpertRef
 from expert_system.errors import InvalidRequest
 from expert_system.residents import ExpertDesk, Resident
-from expert_system.rpc.convert import generation_from_pb, reference_from_pb
-from expert_system.rpc.events import CATEGORIES, event_to_pb
-from expert_system.rpc.pb.expert.v1 import expert_pb2, expert_pb2_grpc, inference_pb2, inference_pb2_grpc
+from expert_system.rpc.convert import (
+    generation_from_pb,
+    message_from_pb,
+    reference_from_pb,
+    sampling_from_pb,
+    wish_from_pb,
+)
+from expert_system.rpc.events import event_to_pb
+from expert_system.rpc.pb.expert.v1 import (
+    expert_pb2,
+    expert_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+)
+from expert_system.rpc.routing import CATEGORIES, routing_to_pb
 from expert_system.rpc.status import errors_as_status
-from expert_system.serving import Serving
+from expert_system.serving import Serving, routed_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _TRACE_KEYS = ("traceparent", "tracestate", "baggage")
@@ -41,6 +55,26 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async with aclosing(self._serving.generate(generation)) as events:
                 async for event in events:
                     await context.write(event_to_pb(event))
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """Which experts a prompt needs."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def Route(self, request: router_pb2.RouteRequest, context: Context) -> router_pb2.RouteResponse:  # noqa: N802
+        """Decide on one prompt without running it."""
+        request_id = request.request_id or uuid.uuid4().hex
+        async with errors_as_status(context, request_id):
+            messages = tuple(message_from_pb(index, message) for index, message in enumerate(request.chat.messages))
+            routing = await self._serving.plan(
+                routed_text(request.prompt if request.WhichOneof("input") == "prompt" else None, messages),
+                wish_from_pb(request.routing),
+                sampling_from_pb(request.sampling_params),
+                request_id=request_id,
+            )
+            return router_pb2.RouteResponse(request_id=request_id, routing=routing_to_pb(routing))
 
 
 class ExpertServicer(expert_pb2_grpc.ExpertServiceServicer):

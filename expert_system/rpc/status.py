@@ -36,6 +36,7 @@ _CODES: tuple[tuple[type[BaseException], grpc.StatusCode, str], ...] = (
     (errors.IncompatibleSet, grpc.StatusCode.FAILED_PRECONDITION, "INCOMPATIBLE_SET"),
     (errors.WrongBase, grpc.StatusCode.FAILED_PRECONDITION, "WRONG_BASE"),
     (errors.AdapterRefused, grpc.StatusCode.FAILED_PRECONDITION, "ADAPTER_REFUSED"),
+    (errors.RouterUnavailable, grpc.StatusCode.FAILED_PRECONDITION, "ROUTER_UNAVAILABLE"),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     (errors.RequestError, grpc.StatusCode.FAILED_PRECONDITION, "REFUSED"),

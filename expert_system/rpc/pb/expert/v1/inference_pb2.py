@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from expert_system.rpc.pb.expert.v1 import types_pb2 as expert_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65xpert/v1/inference.proto\x12\texpert.v1\x1a\x15\x65xpert/v1/types.proto\"\xe0\x01\n\x0fGenerateRequest\x12\x10\n\x06prompt\x18\x01 \x01(\tH\x00\x12\x1f\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x0f.expert.v1.ChatH\x00\x12%\n\x07\x65xperts\x18\x03 \x03(\x0b\x32\x14.expert.v1.ExpertRef\x12\x32\n\x0fsampling_params\x18\x04 \x01(\x0b\x32\x19.expert.v1.SamplingParams\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x07\n\x05inputB\x0b\n\t_priority\",\n\x04\x43hat\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.expert.v1.Message\"\x80\x01\n\x10GenerateResponse\x12\x1f\n\x04plan\x18\x01 \x01(\x0b\x32\x0f.expert.v1.PlanH\x00\x12!\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x10.expert.v1.DeltaH\x00\x12\x1f\n\x04\x64one\x18\x03 \x01(\x0b\x32\x0f.expert.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\xcf\x01\n\x04Plan\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x07\x65xperts\x18\x02 \x03(\x0b\x32\x18.expert.v1.PlannedExpert\x12\x12\n\nset_digest\x18\x03 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\x33\n\nparameters\x18\x05 \x03(\x0b\x32\x1f.expert.v1.Plan.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12)\n\x08logprobs\x18\x03 \x03(\x0b\x32\x17.expert.v1.TokenLogprob\"V\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12#\n\x03top\x18\x03 \x03(\x0b\x32\x16.expert.v1.Alternative\"0\n\x0b\x41lternative\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"\xa7\x01\n\x04\x44one\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.expert.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.expert.v1.Usage\x12#\n\x07timings\x18\x03 \x01(\x0b\x32\x12.expert.v1.Timings\x12)\n\x07\x65xperts\x18\x04 \x03(\x0b\x32\x18.expert.v1.PlannedExpert\"h\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\x12\x16\n\x0evirtual_tokens\x18\x04 \x01(\r\"\x97\x01\n\x07Timings\x12\x15\n\rroute_seconds\x18\x01 \x01(\x01\x12\x16\n\x0e\x61ttach_seconds\x18\x02 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x03 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x04 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x05 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x06 \x01(\x01*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03\x32Y\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.expert.v1.GenerateRequest\x1a\x1b.expert.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65xpert/v1/inference.proto\x12\texpert.v1\x1a\x15\x65xpert/v1/types.proto\"\x8c\x02\n\x0fGenerateRequest\x12\x10\n\x06prompt\x18\x01 \x01(\tH\x00\x12\x1f\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x0f.expert.v1.ChatH\x00\x12%\n\x07\x65xperts\x18\x03 \x03(\x0b\x32\x14.expert.v1.ExpertRef\x12\x32\n\x0fsampling_params\x18\x04 \x01(\x0b\x32\x19.expert.v1.SamplingParams\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12*\n\x07routing\x18\x07 \x01(\x0b\x32\x19.expert.v1.RoutingOptionsB\x07\n\x05inputB\x0b\n\t_priority\",\n\x04\x43hat\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.expert.v1.Message\"\x80\x01\n\x10GenerateResponse\x12\x1f\n\x04plan\x18\x01 \x01(\x0b\x32\x0f.expert.v1.PlanH\x00\x12!\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x10.expert.v1.DeltaH\x00\x12\x1f\n\x04\x64one\x18\x03 \x01(\x0b\x32\x0f.expert.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\x85\x02\n\x04Plan\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x07\x65xperts\x18\x02 \x03(\x0b\x32\x18.expert.v1.PlannedExpert\x12\x12\n\nset_digest\x18\x03 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\x33\n\nparameters\x18\x05 \x03(\x0b\x32\x1f.expert.v1.Plan.ParametersEntry\x12(\n\x07routing\x18\x06 \x01(\x0b\x32\x12.expert.v1.RoutingH\x00\x88\x01\x01\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_routing\"S\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12)\n\x08logprobs\x18\x03 \x03(\x0b\x32\x17.expert.v1.TokenLogprob\"V\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12#\n\x03top\x18\x03 \x03(\x0b\x32\x16.expert.v1.Alternative\"0\n\x0b\x41lternative\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\"\xa7\x01\n\x04\x44one\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.expert.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.expert.v1.Usage\x12#\n\x07timings\x18\x03 \x01(\x0b\x32\x12.expert.v1.Timings\x12)\n\x07\x65xperts\x18\x04 \x03(\x0b\x32\x18.expert.v1.PlannedExpert\"h\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\x12\x16\n\x0evirtual_tokens\x18\x04 \x01(\r\"\x97\x01\n\x07Timings\x12\x15\n\rroute_seconds\x18\x01 \x01(\x01\x12\x16\n\x0e\x61ttach_seconds\x18\x02 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x03 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x04 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x05 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x06 \x01(\x01*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03\x32Y\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.expert.v1.GenerateRequest\x1a\x1b.expert.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +34,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLAN_PARAMETERSENTRY']._loaded_options = None
   _globals['_PLAN_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=1330
-  _globals['_FINISHREASON']._serialized_end=1450
+  _globals['_FINISHREASON']._serialized_start=1428
+  _globals['_FINISHREASON']._serialized_end=1548
   _globals['_GENERATEREQUEST']._serialized_start=64
-  _globals['_GENERATEREQUEST']._serialized_end=288
-  _globals['_CHAT']._serialized_start=290
-  _globals['_CHAT']._serialized_end=334
-  _globals['_GENERATERESPONSE']._serialized_start=337
-  _globals['_GENERATERESPONSE']._serialized_end=465
-  _globals['_PLAN']._serialized_start=468
-  _globals['_PLAN']._serialized_end=675
-  _globals['_PLAN_PARAMETERSENTRY']._serialized_start=626
-  _globals['_PLAN_PARAMETERSENTRY']._serialized_end=675
-  _globals['_DELTA']._serialized_start=677
-  _globals['_DELTA']._serialized_end=760
-  _globals['_TOKENLOGPROB']._serialized_start=762
-  _globals['_TOKENLOGPROB']._serialized_end=848
-  _globals['_ALTERNATIVE']._serialized_start=850
-  _globals['_ALTERNATIVE']._serialized_end=898
-  _globals['_DONE']._serialized_start=901
-  _globals['_DONE']._serialized_end=1068
-  _globals['_USAGE']._serialized_start=1070
-  _globals['_USAGE']._serialized_end=1174
-  _globals['_TIMINGS']._serialized_start=1177
-  _globals['_TIMINGS']._serialized_end=1328
-  _globals['_INFERENCESERVICE']._serialized_start=1452
-  _globals['_INFERENCESERVICE']._serialized_end=1541
+  _globals['_GENERATEREQUEST']._serialized_end=332
+  _globals['_CHAT']._serialized_start=334
+  _globals['_CHAT']._serialized_end=378
+  _globals['_GENERATERESPONSE']._serialized_start=381
+  _globals['_GENERATERESPONSE']._serialized_end=509
+  _globals['_PLAN']._serialized_start=512
+  _globals['_PLAN']._serialized_end=773
+  _globals['_PLAN_PARAMETERSENTRY']._serialized_start=712
+  _globals['_PLAN_PARAMETERSENTRY']._serialized_end=761
+  _globals['_DELTA']._serialized_start=775
+  _globals['_DELTA']._serialized_end=858
+  _globals['_TOKENLOGPROB']._serialized_start=860
+  _globals['_TOKENLOGPROB']._serialized_end=946
+  _globals['_ALTERNATIVE']._serialized_start=948
+  _globals['_ALTERNATIVE']._serialized_end=996
+  _globals['_DONE']._serialized_start=999
+  _globals['_DONE']._serialized_end=1166
+  _globals['_USAGE']._serialized_start=1168
+  _globals['_USAGE']._serialized_end=1272
+  _globals['_TIMINGS']._serialized_start=1275
+  _globals['_TIMINGS']._serialized_end=1426
+  _globals['_INFERENCESERVICE']._serialized_start=1550
+  _globals['_INFERENCESERVICE']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

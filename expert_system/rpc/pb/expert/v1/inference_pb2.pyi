@@ -20,20 +20,22 @@ FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_ABORT: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "chat", "experts", "sampling_params", "priority", "request_id")
+    __slots__ = ("prompt", "chat", "experts", "sampling_params", "priority", "request_id", "routing")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_PARAMS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     chat: Chat
     experts: _containers.RepeatedCompositeFieldContainer[_types_pb2.ExpertRef]
     sampling_params: _types_pb2.SamplingParams
     priority: int
     request_id: str
-    def __init__(self, prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., experts: _Optional[_Iterable[_Union[_types_pb2.ExpertRef, _Mapping]]] = ..., sampling_params: _Optional[_Union[_types_pb2.SamplingParams, _Mapping]] = ..., priority: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    routing: _types_pb2.RoutingOptions
+    def __init__(self, prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., experts: _Optional[_Iterable[_Union[_types_pb2.ExpertRef, _Mapping]]] = ..., sampling_params: _Optional[_Union[_types_pb2.SamplingParams, _Mapping]] = ..., priority: _Optional[int] = ..., request_id: _Optional[str] = ..., routing: _Optional[_Union[_types_pb2.RoutingOptions, _Mapping]] = ...) -> None: ...
 
 class Chat(_message.Message):
     __slots__ = ("messages",)
@@ -52,7 +54,7 @@ class GenerateResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[Plan, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("request_id", "experts", "set_digest", "base", "parameters")
+    __slots__ = ("request_id", "experts", "set_digest", "base", "parameters", "routing")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,12 +67,14 @@ class Plan(_message.Message):
     SET_DIGEST_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     experts: _containers.RepeatedCompositeFieldContainer[_types_pb2.PlannedExpert]
     set_digest: str
     base: str
     parameters: _containers.ScalarMap[str, str]
-    def __init__(self, request_id: _Optional[str] = ..., experts: _Optional[_Iterable[_Union[_types_pb2.PlannedExpert, _Mapping]]] = ..., set_digest: _Optional[str] = ..., base: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    routing: _types_pb2.Routing
+    def __init__(self, request_id: _Optional[str] = ..., experts: _Optional[_Iterable[_Union[_types_pb2.PlannedExpert, _Mapping]]] = ..., set_digest: _Optional[str] = ..., base: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., routing: _Optional[_Union[_types_pb2.Routing, _Mapping]] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("text", "token_ids", "logprobs")

@@ -116,3 +116,74 @@ class PlannedExpert(_message.Message):
     load_order: int
     verified: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., weight: _Optional[float] = ..., category: _Optional[_Union[Category, str]] = ..., load_order: _Optional[int] = ..., verified: bool = ...) -> None: ...
+
+class RoutingOptions(_message.Message):
+    __slots__ = ("enabled", "max_experts", "force", "exclude")
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    MAX_EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    enabled: bool
+    max_experts: int
+    force: _containers.RepeatedCompositeFieldContainer[ExpertRef]
+    exclude: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, enabled: bool = ..., max_experts: _Optional[int] = ..., force: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., exclude: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Routing(_message.Message):
+    __slots__ = ("experts", "abstained", "rejected", "reasons", "parameters", "suggested", "router_version", "encoder_digest", "catalogue_digest")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTED_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CATALOGUE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    experts: _containers.RepeatedCompositeFieldContainer[RoutedExpert]
+    abstained: bool
+    rejected: _containers.RepeatedCompositeFieldContainer[RejectedExpert]
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    parameters: _containers.ScalarMap[str, str]
+    suggested: SamplingParams
+    router_version: str
+    encoder_digest: str
+    catalogue_digest: str
+    def __init__(self, experts: _Optional[_Iterable[_Union[RoutedExpert, _Mapping]]] = ..., abstained: bool = ..., rejected: _Optional[_Iterable[_Union[RejectedExpert, _Mapping]]] = ..., reasons: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Mapping[str, str]] = ..., suggested: _Optional[_Union[SamplingParams, _Mapping]] = ..., router_version: _Optional[str] = ..., encoder_digest: _Optional[str] = ..., catalogue_digest: _Optional[str] = ...) -> None: ...
+
+class RoutedExpert(_message.Message):
+    __slots__ = ("name", "version", "digest", "weight", "score", "category", "load_order", "reasons")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_ORDER_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    digest: str
+    weight: float
+    score: float
+    category: Category
+    load_order: int
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., weight: _Optional[float] = ..., score: _Optional[float] = ..., category: _Optional[_Union[Category, str]] = ..., load_order: _Optional[int] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RejectedExpert(_message.Message):
+    __slots__ = ("name", "score", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    score: float
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., score: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
