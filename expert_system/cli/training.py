@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from expert_system.training.dataset import Part
     from expert_system.training.recipe import Recipe
-    from expert_system.training.train import StepReport
+    from expert_system.training.steps import StepReport
 
 LINE_EVERY_STEPS = 10
 """Without a terminal."""

@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
-import time
-from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
-from peft.utils import get_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import AutoTokenizer, PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
@@ -48,7 +43,6 @@ from expert_system.training.encoding import (
     Encoded,
     Inputs,
     Pair,
-    Sized,
     collate,
     encode,
     encode_pair,
@@ -56,6 +50,7 @@ from expert_system.training.encoding import (
     schedule,
 )
 from expert_system.training.recipe import LOW_RANK
+from expert_system.training.steps import StepReport, Steps, learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,19 +62,6 @@ CHECKPOINT = "checkpoint.safetensors"
 ADAPTER = "adapter"
 RUN = "run.json"
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "safetensors", "tokenizers")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """What a caller may show after a step."""
-
-    step: int
-    steps: int
-    loss: float
-    validation_loss: float | None
-    learning_rate: float
-    tokens_per_s: float
-    remaining_s: float
 
 
 def train(
@@ -150,15 +132,6 @@ def train(
     save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
     _write_run(out, recipe, parts, state.progress, base_digest, device)
     return out / ADAPTER
-
-
-def learning_rate(how: TrainingRecipe, step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a tenth of the peak."""
-    warmup = max(1, round(how.warmup_share * steps))
-    if step < warmup:
-        return how.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return how.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
@@ -294,75 +267,6 @@ def _quiet(trainer: Any) -> Any:
     if trainer.args.world_size > 1:
         raise ConfigError("training runs on one device; start it without torchrun or accelerate launch")
     return trainer
-
-
-class Steps(TrainerCallback):
-    """What happens between two steps: record, held-out score, checkpoint, report."""
-
-    def __init__(
-        self,
-        how: TrainingRecipe,
-        state: RunState,
-        trainer: Any,
-        batches: Sequence[Sequence[Sized]],
-        held_out: Sequence[Sequence[Sized]],
-        report: Callable[[StepReport], None],
-    ) -> None:
-        self.how, self.state, self.trainer, self.report, self.held_out = how, state, trainer, report, held_out
-        self.seen = list(accumulate((sum(row.length for row in batch) for batch in batches), initial=0))
-        self.first_step, self.trained_before_s = state.progress.step, state.progress.trained_s
-        self.started = self.saved = time.monotonic()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Continue a resumed run's random numbers, after all that TRL drew to set itself up."""
-        self.state.restore_random()
-        self.started = self.saved = time.monotonic()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Take note of the step that was made."""
-        progress, steps = self.state.progress, len(self.seen) - 1
-        progress.step += 1
-        progress.tokens = self.seen[progress.step]
-        progress.losses.append(self.trainer.last_loss)
-        validation_loss = None
-        if progress.step % self.how.validate_every_steps == 0 or progress.step == steps:
-            validation_loss = self._held_out_loss()
-            progress.validation_losses.append((progress.step, validation_loss))
-            if validation_loss < progress.best_validation_loss:
-                progress.best_validation_loss, progress.best_step = validation_loss, progress.step
-                weights = get_peft_model_state_dict(self.trainer.model)
-                self.state.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        now = time.monotonic()
-        progress.trained_s = self.trained_before_s + now - self.started
-        if progress.step == steps or now - self.saved > self.how.checkpoint_every_s:
-            self.state.save()
-            self.saved = now
-        pace = (progress.tokens - self.seen[self.first_step]) / (now - self.started)
-        self.report(
-            StepReport(
-                step=progress.step,
-                steps=steps,
-                loss=progress.losses[-1],
-                validation_loss=validation_loss,
-                learning_rate=learning_rate(self.how, progress.step - 1, steps),
-                tokens_per_s=pace,
-                remaining_s=(self.seen[-1] - progress.tokens) / pace,
-            )
-        )
-
-    @torch.no_grad()
-    def _held_out_loss(self) -> float:
-        """Mean loss of the held-out rows, each completion token (or pair) weighted alike."""
-        trainer = self.trainer
-        trainer.model.eval()
-        total, count = 0.0, 0
-        for batch in self.held_out:
-            inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
-            weight = trainer.weight(batch)
-            total += trainer.compute_loss(trainer.model, inputs).item() * weight
-            count += weight
-        trainer.model.train()
-        return total / count
 
 
 def _run_name(recipe: Recipe, parts: Mapping[str, Part], base_digest: str) -> str:

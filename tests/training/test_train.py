@@ -19,7 +19,8 @@ from expert_system.training.data.row import Row
 from expert_system.training.dataset import TRAIN, VALIDATION
 from expert_system.training.encoding import IGNORED, Encoded, collate, encode, pack, schedule
 from expert_system.training.recipe import Recipe
-from expert_system.training.train import completion_loss, learning_rate
+from expert_system.training.steps import learning_rate
+from expert_system.training.train import completion_loss
 from tests.training.trainkit import make_base, make_parts, make_recipe, record, run
 
 

@@ -19,7 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from expert_system.training.data.row import Row
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part
 from expert_system.training.recipe import Recipe
-from expert_system.training.train import StepReport, train
+from expert_system.training.steps import StepReport
+from expert_system.training.train import train
 
 HIDDEN, INNER, HEADS, KV_HEADS, LAYERS = 32, 48, 4, 2, 2
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
