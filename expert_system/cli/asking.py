@@ -73,6 +73,7 @@ async def _reply(client: AsyncClient, question: Question) -> Reply:
             answer = await client.complete(
                 messages=question.messages,
                 experts=[asked.reference for asked in question.experts],
+                route=False,  # the base alone is a contender
                 timeout_s=TIMEOUT_S,
                 **question.sampling,
             )
