@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
+
+from expert_system.package.fields import RelativePath
+from expert_system.training.provider_recipe import PAID_PROVIDERS, ProviderRecipe
+from expert_system.training.recipe_fields import NEAR_DUPLICATE_COSINE, PARTS_FOLDER, Strict
 
 JSON_PARSER = "json-parser"
 """The program of a template section that names none: it is told by its value pools and families."""
-
-
-class Strict(BaseModel):
-    """A frozen section that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FamiliesPart(Strict):
@@ -47,7 +45,7 @@ class ProgramPart(Strict):
     """One part of a data set that a program writes."""
 
     count: int = Field(gt=0)
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the program wants to know of this part; it checks them itself."""
 
 
@@ -58,7 +56,7 @@ class ProgramRecipe(Strict):
     program: str
     """Its name, such as "sql"; `training/programs/` lists them."""
     seed: int
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the program wants to know of all parts, such as files relative to the expert's folder."""
     train: ProgramPart
     validation: ProgramPart
@@ -69,15 +67,39 @@ TemplateRecipe = FamiliesRecipe | ProgramRecipe
 """What `training/programs/` can be asked for."""
 
 
+class KeptPart(Strict):
+    """One part that lies in a file."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class FilesRecipe(Strict):
+    """Rows that came from elsewhere (`expert-cli dataset import`), pinned by their digests."""
+
+    generator: Literal["files"]
+    seed: int = 0
+    """Nothing is drawn; runs and manifests name a seed."""
+    parts: RelativePath = PARTS_FOLDER
+    near_duplicate_cosine: float | None = Field(default=NEAR_DUPLICATE_COSINE, gt=0, le=1)
+    train: KeptPart
+    validation: KeptPart
+    test: KeptPart
+
+
 def _kind(data: Any) -> str:
     """Which section this is; pydantic names the generator when there is none like it."""
-    given = data if isinstance(data, dict) else data.__dict__
+    given = data if isinstance(data, dict) else getattr(data, "__dict__", {})
     generator = str(given.get("generator"))
+    if generator in {*PAID_PROVIDERS, "local"}:
+        return "provider"
     return "families" if generator == "template" and "program" not in given else generator
 
 
 DatasetRecipe = Annotated[
-    Annotated[FamiliesRecipe, Tag("families")] | Annotated[ProgramRecipe, Tag("template")],
+    Annotated[FamiliesRecipe, Tag("families")]
+    | Annotated[ProgramRecipe, Tag("template")]
+    | Annotated[ProviderRecipe, Tag("provider")]
+    | Annotated[FilesRecipe, Tag("files")],
     Discriminator(_kind),
 ]
 """The "dataset" section of a recipe."""

@@ -29,6 +29,8 @@ class Row:
     """JSON Schema that the answer is valid against."""
     check: Mapping[str, Any] | None = None
     """How the answer is executed: {"kind": ...} and what that checker needs."""
+    content: str = ""
+    """What is asked about, without the wording around it; near duplicates are looked for in it. Empty: the prompt."""
     rejected: str | None = None
     """A worse answer, which makes the row a preference pair."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
