@@ -1,6 +1,6 @@
 """`expert-cli train`: from a recipe to an expert's adapter.
 
-RECIPE (+ DATA SET) -> adapter + run.json -> EXPERT FOLDER
+RECIPE -> data set -> adapter + run.json -> EXPERT FOLDER
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import typer
 from expert_system.cli.screen import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from expert_system.training.dataset import Part
-    from expert_system.training.recipe import Recipe
     from expert_system.training.steps import StepReport
 
 LINE_EVERY_STEPS = 10
@@ -38,15 +36,6 @@ def train(
         str | None,
         typer.Option("--base", metavar="PATH|NAME", help="The base; without it the recipe's.", show_default=False),
     ] = None,
-    dataset: Annotated[
-        Path | None,
-        typer.Option(
-            "--dataset",
-            metavar="FOLDER",
-            help="Read train.jsonl, validation.jsonl and test.jsonl here; without it the recipe generates them.",
-            show_default=False,
-        ),
-    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and results; a run there is resumed.")],
     base_revision: Annotated[
         str, typer.Option("--base-revision", help="Where the base comes from, for the manifest.")
@@ -62,6 +51,7 @@ def train(
     from expert_system import config
     from expert_system.package.base import describe_base
     from expert_system.package.resolve_base import resolve_base
+    from expert_system.training.dataset import generate
     from expert_system.training.install import install_run
     from expert_system.training.recipe import read_recipe
     from expert_system.training.train import train as train_adapter
@@ -73,7 +63,7 @@ def train(
     with _progress() as report:
         adapter = train_adapter(
             recipe,
-            _parts(recipe, folder, dataset),
+            generate(recipe.dataset, folder),
             base=described.path,
             base_digest=described.binding,
             out=out,
@@ -84,14 +74,6 @@ def train(
         return
     install_run(out, folder, base_revision, described)
     note(f"the adapter, run.json and the manifest's training are in {folder}")
-
-
-def _parts(recipe: Recipe, folder: Path, dataset: Path | None) -> Mapping[str, Part]:
-    from expert_system.training.dataset import PARTS, generate, read_part
-
-    if dataset is None:
-        return generate(recipe.dataset, folder)
-    return {name: read_part(dataset / f"{name}.jsonl") for name in PARTS}
 
 
 @contextmanager
