@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"rpc", "serving", "residents", "requests"}
     | {"routing", "engine", "marketplace", "orchestrator", "training"},
     "client": {"rpc", "domain", "errors"},
-    "cli": FOUNDATION | {"app", "client", "rpc", "marketplace", "training"},
+    "cli": FOUNDATION | {"app", "client", "rpc", "marketplace", "routing", "training"},
     # Shipped fakes stand in for any room; nothing but tests imports them.
     "testing": FOUNDATION | {"routing", "engine", "marketplace", "orchestrator", "serving", "requests"},
 }
