@@ -6,6 +6,7 @@ examples -> routing (read, encode, features, decide) -> cases to fit, outcomes t
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from expert_system.routing.compatible import Rules
 from expert_system.routing.descriptors import Kept, embedded
 from expert_system.routing.features import FEATURES, features
 from expert_system.routing.interface import Encoder, Reading
+from expert_system.routing.model import RouterModel
 from expert_system.routing.plan import decide
 from expert_system.routing.prompt import Prompt, read_prompt
 from expert_system.routing.score import Calibration, scores
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en",)
 """What the encoder reads: its source is an English model."""
+READINGS = 51
+"""Of one text, to tell how long reading takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,43 @@ def evaluated(
         "by_kind": _json(by(wide, lambda example: example.kind)),
         "by_family": _json(by(wide, lambda example: example.family)),
     }
+
+
+def choices(models: Sequence[RouterModel], corpus: Corpus, official: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """What each model costs and reaches: its router, its similarity alone, and for the first keywords as well."""
+    rows = []
+    for place, model in enumerate(models):
+        encoder = model.encoder
+        known = catalogue_of(corpus, (Role.OFFICIAL, Role.TRAIN, Role.CALIBRATION), official, encoder)
+        everybody = catalogue_of(corpus, (Role.OFFICIAL, Role.TRAIN, Role.TEST), official, encoder)
+        calibrating = read_all(encoder, generate(corpus, Split.CALIBRATION, MEASURING))
+        reads = read_all(encoder, generate(corpus, Split.TEST, MEASURING))
+        about = {"read_ms": read_ms(encoder)}
+        rows.append(
+            _choice(f"{encoder.version}, router", outcomes_of(reads, everybody, model.calibration), corpus) | about
+        )
+        alone = {"best_similarity": f"{encoder.version}, similarity alone"}
+        for column, title in (alone if place else alone | {"keyword_hits": "keyword matching"}).items():
+            thresholds = column_thresholds(calibrating, known, column)
+            rows.append(_choice(title, column_outcomes(reads, everybody, column, thresholds), corpus))
+    return rows
+
+
+def read_ms(encoder: Encoder) -> float:
+    """Milliseconds to read a text that fills the window, the middle of several."""
+    text = "alpha beta gamma delta " * 12
+    taken = []
+    for _ in range(READINGS):
+        started = time.perf_counter()
+        encoder.read(text)
+        taken.append((time.perf_counter() - started) * 1e3)
+    return round(sorted(taken)[READINGS // 2], 2)
+
+
+def _choice(title: str, outcomes: Sequence[Outcome], corpus: Corpus) -> dict[str, Any]:
+    added = {name for name, expert in corpus.experts.items() if expert.role is Role.TEST}
+    unseen = figures([found for found in outcomes if added & found.right])
+    return {"choice": title, **figures(outcomes).json(), "added_top1": unseen.json()["top1"]}
 
 
 def column_outcomes(

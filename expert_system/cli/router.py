@@ -96,16 +96,33 @@ def calibrate(*, model: Model, experts: Experts = ROOT / "experts") -> None:
 
 
 @app.command("evaluate")
-def evaluate(*, model: Model, experts: Experts = ROOT / "experts", as_json: Json = False) -> None:
-    """Measure the whole router on the held-out test split; writes evaluation.json."""
-    from expert_system.cli.routed import evaluated, official_manifests
+def evaluate(
+    *,
+    model: Model,
+    experts: Experts = ROOT / "experts",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", help="Another model's folder for the table of choices; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the whole router on the held-out test split; writes evaluation.json and card.md."""
+    import json
+
+    from expert_system.cli.routed import choices, evaluated, official_manifests
     from expert_system.routing.model import load_model
+    from expert_system.training.router.card import card
     from expert_system.training.router.corpus import read_corpus
     from expert_system.training.router.release import json_bytes, write_files
 
-    loaded = load_model(model)
-    found = evaluated(loaded.encoder, loaded.calibration, read_corpus(), official_manifests(experts))
-    write_files(model, {"evaluation.json": json_bytes(found)})
+    loaded, corpus, official = load_model(model), read_corpus(), official_manifests(experts)
+    found = evaluated(loaded.encoder, loaded.calibration, corpus, official)
+    found["choices"] = choices([loaded, *map(load_model, against or ())], corpus, official)
+    beside = {
+        name: json.loads((model / f"{name}.json").read_bytes()) for name in ("training", "encoder", "calibration")
+    }
+    text = card(loaded.encoder.version, beside["training"], beside["encoder"], beside["calibration"], found)
+    write_files(model, {"evaluation.json": json_bytes(found), "card.md": text.encode()})
     if as_json:
         result(found)
         return
