@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:  # heavy or optional: each is imported by the function that needs it
     from expert_system.config import Config
+    from expert_system.domain import Digest, RouteWish, Routing
     from expert_system.engine.interface import Engine
     from expert_system.marketplace.store import Store
     from expert_system.routing.keeper import Keeper
@@ -208,6 +209,95 @@ def expert_source(store: Store, *, dev: bool) -> Source:
             write=lambda expert, encoder, content: store.derived.write(expert, encoder, FILE_NAME, content),
         ),
     )
+
+
+class LocalRouter:
+    """The router without a server, over this node's store or a folder of manifests; use it in a `with` block."""
+
+    def __init__(self, config: Config, catalog: Path | None = None) -> None:
+        """Load the model and read the experts.
+
+        Args:
+            config: every setting.
+            catalog: a folder of manifests to choose from instead of the store.
+
+        Raises:
+            ConfigError: this node has no router model.
+            PackageError: the folder holds something else than manifests.
+        """
+        from expert_system.errors import ConfigError
+        from expert_system.marketplace.store import Store
+        from expert_system.routing.router import NO_LIMITS, ServedLimits, Source
+
+        self._store: Store | None = None
+        self._served = NO_LIMITS
+        if catalog is None:
+            self._store = Store(config.home, dev=config.dev)
+            source = expert_source(self._store, dev=config.dev)
+            base = local_base(config)
+            self._served = ServedLimits(base=base, max_rank=config.engine.max_lora_rank if base else None)
+        else:
+            from expert_system.routing.catalog import read_folder
+
+            entries = read_folder(catalog)
+            source = Source(entries=lambda: entries)
+        router = load_router(config, source)
+        if router is None:
+            raise ConfigError(
+                "no router model was found, or expert-system[router] is not installed; set router.models to its folder"
+            )
+        router.refresh()
+        self._router = router
+
+    def route(self, text: str, wish: RouteWish) -> Routing:
+        """Choose experts for one prompt."""
+        return self._router.route(text, wish, served=self._served)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._store is not None:
+            self._store.close()
+
+
+def local_base(config: Config) -> Digest | None:
+    """What experts must be bound to on this node; None when the configured base is not here."""
+    from expert_system.errors import ConfigError
+    from expert_system.package.base import describe_base
+    from expert_system.package.resolve_base import resolve_base
+
+    if not any(
+        Path(place).expanduser().is_dir() for place in (config.engine.base, config.home / "bases" / config.engine.base)
+    ):
+        return None  # a name of the hub: nothing is fetched to look at a prompt
+    try:
+        return describe_base(resolve_base(config.engine.base, config.home)).binding
+    except ConfigError:
+        return None
+
+
+def embedder(folder: Path | None = None) -> Callable[[Sequence[str]], Any]:
+    """The router's encoder as training data needs it: texts to an array of shape (texts, d), rows of unit length.
+
+    Args:
+        folder: of the encoder; None takes the router model that the settings name.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    from expert_system import config
+    from expert_system.errors import ConfigError
+    from expert_system.routing.encoder import Encoder
+    from expert_system.routing.model import find_model
+
+    place = folder or find_model(config.read().config.router.models)
+    if place is None:
+        raise ConfigError(
+            "near duplicates are found with the router's encoder, and no router model is here; "
+            "name a folder with --encoder, or leave them in with --no-near-duplicates"
+        )
+    return Encoder.load(place).embed
 
 
 def vllm_engine(config: Config) -> Engine:

@@ -60,6 +60,15 @@ def log_to(stream: TextIO) -> None:
     )
 
 
+def log_nowhere() -> None:
+    """Drop every log line: for a command that prints what happened itself."""
+    structlog.configure(processors=[_dropped], cache_logger_on_first_use=False)
+
+
+def _dropped(logger: Any, name: str, line: Any) -> Any:
+    raise structlog.DropEvent
+
+
 def event(name: str, **fields: Any) -> None:
     """Log something that happened to the server itself, such as its start."""
     _log.info(name, **fields)

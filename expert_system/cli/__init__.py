@@ -10,7 +10,20 @@ from __future__ import annotations
 
 import typer
 
-from expert_system.cli import chat, dataset, experts, generate, serve, store, system, training, validate
+from expert_system.cli import (
+    chat,
+    composition,
+    dataset,
+    experts,
+    generate,
+    route,
+    router,
+    serve,
+    store,
+    system,
+    training,
+    validate,
+)
 from expert_system.cli.exits import INTERRUPTED, exit_code
 from expert_system.cli.screen import note
 from expert_system.errors import ExpertSystemError
@@ -26,10 +39,13 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
+app.command("route")(route.route)
+app.add_typer(router.app, name="router")
 store.register(app)
 app.add_typer(dataset.app, name="dataset")
 app.command("train")(training.train)
 app.command("validate")(validate.validate)
+app.command("test-composition")(composition.check_composition)
 app.add_typer(experts.app, name="experts")
 app.add_typer(system.config_app, name="config")
 app.command("doctor")(system.doctor)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from expert_system.cli.connect import Base, Dev, Place, Server, connected
-from expert_system.cli.generate import Experts, MaxTokens, Temperature, stream
+from expert_system.cli.generate import Experts, MaxTokens, NoRoute, Temperature, stream
 from expert_system.cli.screen import note
 from expert_system.errors import ExpertSystemError
 
@@ -22,6 +22,7 @@ HELP = "Type a message; /experts NAME … changes the experts, /reset forgets th
 def chat(
     *,
     expert: Experts = None,
+    no_route: NoRoute = False,
     system: Annotated[str | None, typer.Option("--system", help="A system message.", show_default=False)] = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
@@ -31,12 +32,17 @@ def chat(
     dev: Dev = False,
 ) -> None:
     """Talk with the base and chosen experts; reads lines from stdin."""
-    sampling = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    options = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "route": False if no_route else None,
+    }
     place = Place(server=server, base=base, dev=dev)
-    asyncio.run(_converse(place, expert or [], system, sampling))
+    asyncio.run(_converse(place, expert or [], system, options))
 
 
-async def _converse(place: Place, experts: list[str], system: str | None, sampling: dict[str, Any]) -> None:
+async def _converse(place: Place, experts: list[str], system: str | None, options: dict[str, Any]) -> None:
     start = [("system", system)] if system is not None else []
     messages: list[tuple[str, str]] = list(start)
     async with connected(place) as client:
@@ -57,7 +63,7 @@ async def _converse(place: Place, experts: list[str], system: str | None, sampli
                 case _:
                     try:
                         turn = [*messages, ("user", said)]
-                        answer = await stream(client, {"messages": turn, "experts": experts, **sampling})
+                        answer = await stream(client, {"messages": turn, "experts": experts, **options})
                         messages = [*turn, ("assistant", answer)] if answer else messages
                     except ExpertSystemError as error:
                         note(f"error: {error}")

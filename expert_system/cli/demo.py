@@ -147,7 +147,11 @@ async def _ask(console: Console, client: AsyncClient, case: Case, number: int) -
 
 async def _stream(client: AsyncClient, case: Case, column: Column) -> None:
     asked = client.generate(
-        messages=[("user", case.prompt)], experts=column.experts, temperature=0.0, max_tokens=MAX_TOKENS
+        messages=[("user", case.prompt)],
+        experts=column.experts,
+        route=False,  # one column is the base alone
+        temperature=0.0,
+        max_tokens=MAX_TOKENS,
     )
     async for event in asked:
         match event:

@@ -29,6 +29,9 @@ Experts = Annotated[
     ),
 ]
 Temperature = Annotated[float | None, typer.Option("--temperature", help="0 to 2; 0 is greedy.", show_default=False)]
+NoRoute = Annotated[
+    bool, typer.Option("--no-route", help="With no expert named, ask the base alone instead of the router.")
+]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Most tokens to produce.", show_default=False)]
 
 
@@ -36,6 +39,7 @@ def generate(
     prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads it from stdin.", show_default=False)] = None,
     *,
     expert: Experts = None,
+    no_route: NoRoute = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt untouched, without the chat template.")] = False,
     system: Annotated[str | None, typer.Option("--system", help="A system message.", show_default=False)] = None,
     file: Annotated[
@@ -82,6 +86,7 @@ def generate(
         "grammar": _grammar(json_schema, regex),
         "priority": priority,
         "timeout_s": timeout,
+        "route": False if no_route else None,
     }
     place = Place(server=server, base=base, dev=dev)
     if file is not None:
