@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from expert_system.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -107,8 +108,12 @@ def identity(manifest: Manifest, base_digest: str, adapters: dict[str, str]) -> 
 class AnswerBook:
     """The answers of one run folder; one process at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, also: Iterable[Path] = ()) -> None:
         """Open the folder's answers, or start them.
+
+        Args:
+            folder: made when missing.
+            also: answers of other runs, which are known and not written again.
 
         Raises:
             ConfigError: another process writes them, or a line is damaged.
@@ -121,7 +126,11 @@ class AnswerBook:
         except Timeout:
             raise ConfigError(f"another evaluation writes {self.path}; wait for it, or choose another --out") from None
         try:
-            self._known = _read(self.path)
+            self._known: dict[str, Reply] = {}
+            for other in also:
+                self._known |= _read(other)
+            _cut(self.path)
+            self._known |= _read(self.path)
         except BaseException:
             self._lock.release()
             raise
@@ -164,17 +173,24 @@ class AnswerBook:
         self._file.flush()
 
 
-def _read(path: Path) -> dict[str, Reply]:
-    """Read every whole line; half a line at the end, from a kill while it was written, is cut off."""
-    if not path.exists():
-        return {}
-    data = path.read_bytes()
+def _cut(path: Path) -> None:
+    """Take half a line off the end, which a kill left while it was written."""
+    data = path.read_bytes() if path.exists() else b""
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         with path.open("r+b") as stream:
             stream.truncate(whole)
+
+
+def _read(path: Path) -> dict[str, Reply]:
+    """Read every whole line.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
     found: dict[str, Reply] = {}
-    for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             found[row["key"]] = Reply(**row["reply"])

@@ -28,6 +28,9 @@ MARGIN = 24
 BAR, GAP = 15, 14
 """Heights of a bar and of the space between groups, in pixels."""
 PLOT_WIDTH = 520
+CELL_HEIGHT = 44
+FULL_COLOUR = 0.3
+"""A change of so many points of 0 to 1 has the full colour."""
 MAX_GROUPS = 40
 """Groups of bars in one picture; the report's table has them all."""
 
@@ -104,6 +107,41 @@ def draw_bars(report: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
                 _bar(canvas, left, y + row * BAR, bars[who], COLOURS[who])
         y += height_of_group
     return canvas.png()
+
+
+def draw_heat_map(
+    title: str, rows: Sequence[str], columns: Sequence[str], changes: Sequence[Sequence[float | None]]
+) -> bytes:
+    """A matrix of changes in points of 0 to 1: red where something is lost, blue where it is gained."""
+    probe = Canvas(1, 1)
+    left = MARGIN + max(probe.width_of(name) for name in rows) + 12
+    cell = max(90, *(probe.width_of(name) + 16 for name in columns))
+    top = MARGIN + TITLE + 60
+    width = max(left + cell * len(columns), MARGIN + probe.width_of(title) * TITLE // FONT) + MARGIN
+    canvas = Canvas(width, top + CELL_HEIGHT * len(rows) + MARGIN + 2 * FONT)
+    canvas.text(MARGIN, MARGIN + TITLE / 2, title, size=TITLE)
+    canvas.text(left, top - 40, "in the company of", fill="#52606d")
+    for index, name in enumerate(columns):
+        canvas.text(left + cell * (index + 0.5), top - 14, name, anchor="mm")
+    for line, name in enumerate(rows):
+        y = top + CELL_HEIGHT * line
+        canvas.text(left - 10, y + CELL_HEIGHT / 2, name, anchor="rm")
+        for index, change in enumerate(changes[line]):
+            x = left + cell * index
+            box = (x, y, x + cell - 2, y + CELL_HEIGHT - 2)
+            canvas.draw.rectangle(box, fill=GRID if change is None else _heat(change))
+            if change is not None:
+                canvas.text(x + cell / 2, y + CELL_HEIGHT / 2, f"{100 * change:+.1f}", anchor="mm")
+    canvas.text(left, top + CELL_HEIGHT * len(rows) + FONT, "rows: whose own cases", fill="#52606d")
+    return canvas.png()
+
+
+def _heat(change: float) -> tuple[int, int, int]:
+    """White for no change, full colour from FULL_COLOUR on."""
+    share = min(1.0, abs(change) / FULL_COLOUR)
+    end = (214, 69, 65) if change < 0 else (70, 130, 190)
+    red, green, blue = (round(255 + share * (part - 255)) for part in end)
+    return red, green, blue
 
 
 def _point(interval: Mapping[str, float]) -> tuple[float, float, float]:

@@ -63,13 +63,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         how,
         "",
-        *_table(["measure", *names, "gain over base"], figures),
+        *table(["measure", *names, "gain over base"], figures),
         "",
         f"![{report['primary']} by contender and category]({PLOT_FILE})",
         "",
         f"## {report['primary']} by category",
         "",
-        *_table(["category", "cases", *names], categories),
+        *table(["category", "cases", *names], categories),
         "",
         *_troubles(report, used),
         "## Bound to",
@@ -98,7 +98,8 @@ def _troubles(report: Mapping[str, Any], used: Sequence[str]) -> list[str]:
     return [line for text in told for line in (text, "")]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     return [
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

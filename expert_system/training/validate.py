@@ -222,11 +222,11 @@ def record(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]) -> N
     manifest = read_manifest(folder)
     others = tuple(entry for entry in manifest.quality_metrics if entry.base != evaluation.base)
     updated = manifest.model_copy(update={"quality_metrics": (*others, evaluation)})
-    _replace(file, written.encode())
-    _replace(folder / MANIFEST_FILE, dump_manifest(updated))
+    replace_file(file, written.encode())
+    replace_file(folder / MANIFEST_FILE, dump_manifest(updated))
 
 
-def _replace(file: Path, data: bytes) -> None:
+def replace_file(file: Path, data: bytes) -> None:
     """Write aside and rename, so that a kill leaves the old file or the new one."""
     aside = file.with_name(f".{file.name}.new")
     aside.write_bytes(data)
