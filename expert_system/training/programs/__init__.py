@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PROGRAMS = {
     JSON_PARSER: "expert_system.training.programs.json_parser:JsonParser",
     "sql": "expert_system.training.programs.sql:Sql",
+    "grammar": "expert_system.training.programs.grammar:Grammar",
     "cypher": "expert_system.training.programs.cypher:Cypher",
     "retail": "expert_system.training.programs.retail:Retail",
     "classifier": "expert_system.training.programs.classifier:Classifier",
