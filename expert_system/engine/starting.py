@@ -13,7 +13,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from expert_system.engine import quiet
+from expert_system.engine import quiet, worker_place
 from expert_system.engine.interface import ServedBase
 from expert_system.engine.settings import VllmSettings
 from expert_system.errors import ConfigError, EngineError
@@ -33,12 +33,11 @@ def environment(settings: VllmSettings) -> dict[str, str]:
     """Variables that vLLM's processes read; those that the user has set stay."""
     from expert_system.engine.plugin.doors import BUDGET_VARIABLE
 
-    cores = sorted(os.sched_getaffinity(0))
     variables = {
         # GPUs default to a second model runner that no GPU has run with this plugin yet.
         "VLLM_USE_V2_MODEL_RUNNER": "0",
         # By default vLLM leaves one core of a small machine idle; both give 1.6 times the tokens.
-        "VLLM_CPU_OMP_THREADS_BIND": f"{cores[0]}-{cores[-1]}" if _contiguous(cores) else ",".join(map(str, cores)),
+        worker_place.BINDING_VARIABLE: worker_place.binding(sorted(os.sched_getaffinity(0))),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "VLLM_NO_USAGE_STATS": "1",
         BUDGET_VARIABLE: str(settings.host_budget_bytes),
@@ -129,8 +128,9 @@ def _build(settings: VllmSettings) -> AsyncLLM:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     load_general_plugins()
-    arguments = AsyncEngineArgs(**engine_arguments(settings))
-    with quiet.children(settings.log):
+    place = worker_place.executor(settings.extra)
+    arguments = AsyncEngineArgs(**engine_arguments(settings), **place)
+    with quiet.children(settings.log), worker_place.openmp(place):
         return AsyncLLM.from_engine_args(arguments)
 
 
@@ -167,10 +167,6 @@ def served_base(settings: VllmSettings, llm: AsyncLLM) -> ServedBase:
         max_rank=settings.max_rank,
         vocabulary=model.get_vocab_size(),
     )
-
-
-def _contiguous(cores: list[int]) -> bool:
-    return cores == list(range(cores[0], cores[0] + len(cores)))
 
 
 def _hint(settings: VllmSettings) -> str:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from expert_system.engine.plugin.geometry import Layer, Sharding, Slice
-from expert_system.engine.plugin.mapped import MappedExpert, map_expert
+from expert_system.engine.plugin.mapped import MappedExpert
 
 INPUTS = 96
 SIZES = {"q": 64, "k": 32, "v": 48}
@@ -37,4 +37,4 @@ def expert(folder: Path, seed: int, dtype: torch.dtype, *, rank: int, dora: bool
             tensors[f"{module}.ia3_out"] = torch.randn(SIZES[module], generator=generator) / 5
     path = folder / f"{seed}.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, path)
-    return map_expert(path, [layer()])
+    return MappedExpert(path, [layer()])

@@ -60,6 +60,7 @@ HOOK_POINTS = (
     HookPoint("vllm.v1.engine.core", "EngineCore.preprocess_add_request", ("self", "request")),
     HookPoint("vllm.v1.core.sched.scheduler", "Scheduler._free_request", ("self", "request", "delay_free_blocks")),
     HookPoint("vllm.platforms.interface", "Platform.get_punica_wrapper", ()),
+    HookPoint("vllm.model_executor.layers.utils", "check_cpu_sgl_kernel", ("n", "k", "dtype")),
 )
 
 

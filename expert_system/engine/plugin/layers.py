@@ -61,5 +61,7 @@ def _gated(self: Any, x: torch.Tensor, lanes: Lanes) -> torch.Tensor:
 def _adapted(self: Any, x: torch.Tensor, output: torch.Tensor, bias: torch.Tensor | None, lanes: Lanes) -> torch.Tensor:
     # The transformers backend adds a leading dimension of one.
     flat = output.flatten(0, 1) if output.ndim == 3 else output
+    if bias is not None:
+        bias = bias.to(flat.dtype)  # the base's packed product keeps its bias in FP32
     kernel.apply(flat, x.flatten(0, 1) if x.ndim == 3 else x, bias, self.expert_layer, lanes)
     return flat.view(output.shape)

@@ -47,6 +47,7 @@ def _install() -> None:
     from vllm.v1.worker import gpu_worker, lora_model_runner_mixin
 
     from expert_system.engine.plugin import doors, gates, layers
+    from expert_system.engine.plugin.cpu import gemm
     from expert_system.engine.plugin.worker import ExpertWorkerManager
 
     doors.install()
@@ -57,6 +58,7 @@ def _install() -> None:
         wrapper = "expert_system.engine.plugin.cpu.wrapper.ExpertPunicaWrapper"
         type(current_platform).get_punica_wrapper = classmethod(lambda cls: wrapper)
         layers.install_cpu()
+        gemm.install_gemm()
     elif gates.enabled():
         gates.install()
 

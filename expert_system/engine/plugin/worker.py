@@ -19,7 +19,7 @@ from vllm.platforms import current_platform
 from expert_system.engine.plugin import compose, hostfiles
 from expert_system.engine.plugin.cpu.lanes import SlotSet
 from expert_system.engine.plugin.manager import ExpertModelManager, HeldSet
-from expert_system.engine.plugin.mapped import MappedExpert, map_expert
+from expert_system.engine.plugin.mapped import MappedExpert
 
 
 class ExpertWorkerManager(LRUCacheWorkerLoRAManager):
@@ -73,7 +73,7 @@ class ExpertWorkerManager(LRUCacheWorkerLoRAManager):
     def _map(self, member: hostfiles.HostMember) -> MappedExpert:
         mapped = self._mapped.get(member.key)
         if mapped is None:
-            mapped = map_expert(self._files.ensure(member), self._adapter_manager.layers)
+            mapped = MappedExpert(self._files.ensure(member), self._adapter_manager.layers)
             self._mapped[member.key] = mapped
         return mapped
 
