@@ -89,7 +89,8 @@ class ProviderRecipe(Strict):
     rows_per_request: int = Field(default=5, gt=0, le=50)
     spare: float = Field(default=0.5, ge=0, le=10)
     """Share of requests that may be sent above what the counts need, to make up for rows that are sifted out."""
-    temperature: float = Field(default=1.0, ge=0, le=2)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """None leaves it to the provider; some models take none."""
     max_output_tokens: int = Field(gt=0)
     price: Price | None = None
     limits: Limits = Limits()

@@ -47,9 +47,11 @@ class AnthropicProvider:
             "messages": [{"role": "user", "content": ask.user}],
             "tools": [tool],
             "tool_choice": {"type": "tool", "name": TOOL},
-            "temperature": ask.temperature,
             "max_tokens": ask.max_output_tokens,
         }
+        if ask.temperature is not None:
+            # The SDK has no argument for it, as recent models take none; older ones do.
+            body["extra_body"] = {"temperature": ask.temperature}
         try:
             answer: Any = await self._client.messages.create(**body)
         except (AnthropicError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -32,7 +32,8 @@ class Ask:
     user: str
     schema: Mapping[str, Any]
     """JSON Schema of the answer: an object."""
-    temperature: float
+    temperature: float | None
+    """None leaves it to the provider; some models take none."""
     max_output_tokens: int
     seed: int
     """Sent where the provider takes one; elsewhere it only tells requests with the same words apart."""

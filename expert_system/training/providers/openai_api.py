@@ -95,9 +95,10 @@ class OpenAIProvider:
             "model": ask.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": ask.user}],
             "response_format": form,
-            "temperature": ask.temperature,
             self._dialect.length_parameter: ask.max_output_tokens,
         }
+        if ask.temperature is not None:
+            body["temperature"] = ask.temperature
         return body | ({"seed": ask.seed} if sends_seed(self._dialect.name) else {})
 
     def _reply(self, answer: Any) -> Reply:
