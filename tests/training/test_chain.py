@@ -87,8 +87,13 @@ def test_another_recipe_beside_it_and_no_install(home: Path, tmp_path: Path) -> 
     (folder / "recipe.json").rename(folder / "recipe.lora.json")
     before = (folder / "manifest.json").read_bytes()
 
-    call("train", "--manifest", str(folder / "recipe.lora.json"), "--out", "run", "--no-install")
+    outcome = CliRunner().invoke(
+        app, ["train", "--manifest", str(folder / "recipe.lora.json"), "--out", "run", "--no-install"]
+    )
 
+    assert 0 == outcome.exit_code, outcome.output
+    assert "step 4/4: loss " in outcome.stderr
+    assert "" == outcome.stdout
     assert before == (folder / "manifest.json").read_bytes()
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
     assert not (folder / "run.json").exists()
