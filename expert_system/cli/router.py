@@ -34,7 +34,9 @@ def train(
     layers: Annotated[
         str | None, typer.Option("--layers", help="Layers of MiniLM to keep, 0 to 5, such as 0,2,5; 'none' keeps none.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of each stage; for trying it out.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=0, help="Steps of each stage; 0 keeps MiniLM as it is.")
+    ] = None,
 ) -> None:
     """Train the router's encoder on the written data; minutes on two cores. Calibrate it afterwards."""
     from dataclasses import replace

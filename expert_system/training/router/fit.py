@@ -43,8 +43,8 @@ class Recipe:
     """Layers of MiniLM that are kept."""
     dimension: int = 128
     max_tokens: int = 64
-    distil_steps: int = 150
-    steps: int = 400
+    distil_steps: int = 120
+    steps: int = 320
     batch: int = 48
     experts: int = 36
     """Experts shown in a step."""
