@@ -149,6 +149,8 @@ def environment(setup: Setup) -> dict[str, str]:
     """Variables of one child: the user's own settings of vLLM would make flavours differ, so they are left out."""
     cores = sorted(os.sched_getaffinity(0))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "EXPERT_"))}
+    if not setup.bytecode:
+        kept |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/nonexistent"}
     if setup.flavour is not Flavour.EXPERTS:
         kept |= {
             "VLLM_PLUGINS": "",

@@ -81,7 +81,7 @@ class VanillaEngine(NoAttaching):
             "max_num_batched_tokens": setup.step_tokens,
             "max_model_len": setup.context_tokens,
             "kv_cache_memory_bytes": setup.kv_cache_bytes,
-            "enforce_eager": True,
+            "enforce_eager": not setup.compiled,
             "seed": 0,
         }
         if setup.flavour is Flavour.STOCK:
@@ -149,6 +149,7 @@ class ExpertEngine:
             step_tokens=setup.step_tokens,
             context_tokens=setup.context_tokens,
             kv_cache_bytes=setup.kv_cache_bytes,
+            extra={"distributed_executor_backend": "mp"} if setup.own_worker else {},
         )
         self._engine = VllmEngine(settings, self._store)
         self._sets: dict[Members, Any] = {}

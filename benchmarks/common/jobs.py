@@ -40,6 +40,12 @@ class Setup:
     step_tokens: int = 128
     context_tokens: int = 1024
     kv_cache_bytes: int = 512 * 1024**2
+    own_worker: bool = False
+    """Give the worker a process of its own, as vLLM does; the Expert System only."""
+    bytecode: bool = True
+    """Whether Python may read what set-up has compiled of the imports."""
+    compiled: bool = False
+    """Run the base through torch.compile instead of eagerly; vLLM without LoRA only."""
     adapters: Sequence[str] = ()
     """Loaded at the start, by engines that cannot load any later."""
     gguf: str = ""
