@@ -29,6 +29,7 @@ PROGRAMS = {
     "cypher": "expert_system.training.programs.cypher:Cypher",
     "retail": "expert_system.training.programs.retail:Retail",
     "classifier": "expert_system.training.programs.classifier:Classifier",
+    "patterns": "expert_system.training.programs.patterns:PatternProgram",
 }
 """Name in a recipe -> "module:class"; imported when it is asked for."""
 
