@@ -44,12 +44,18 @@ class Running:
 class App:
     """One server process: a store, an engine, and the gRPC server in front of them."""
 
-    def __init__(self, config: Config, make_engine: Callable[[Config], Engine] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        make_engine: Callable[[Config], Engine] | None = None,
+        make_router: Callable[[Config, Source], Router | None] | None = None,
+    ) -> None:
         """Build the parts; nothing starts yet.
 
         Args:
             config: every setting.
             make_engine: makes another engine than vLLM's, such as the shipped fake.
+            make_router: makes another router than that of the router model, likewise.
         """
         from expert_system.marketplace.store import Store
         from expert_system.residents import ExpertDesk
@@ -61,7 +67,7 @@ class App:
         self._config = config
         store = Store(config.home, dev=config.dev, hold=True)
         self.engine: Engine = (make_engine or vllm_engine)(config)
-        self._routing = routing_of(config, store)
+        self._routing = routing_of(config, store, make_router or load_router)
         serving = Serving(
             self.engine,
             store.find,
@@ -156,12 +162,12 @@ async def _stop_unless(app: App, again: asyncio.Event) -> None:
         await graceful
 
 
-def routing_of(config: Config, store: Store) -> Keeper:
+def routing_of(config: Config, store: Store, make_router: Callable[[Config, Source], Router | None]) -> Keeper:
     """The router of a server, which follows its store."""
     from expert_system.routing.keeper import Keeper
 
     source = expert_source(store, dev=config.dev)
-    return Keeper(lambda: load_router(config, source), source, enabled=config.router.enabled)
+    return Keeper(lambda: make_router(config, source), source, enabled=config.router.enabled)
 
 
 def load_router(config: Config, source: Source) -> Router | None:

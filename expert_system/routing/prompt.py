@@ -19,8 +19,9 @@ from expert_system.routing.words import tokens_of
 MAX_HEAD_CHARS = 16_384
 MAX_TAIL_CHARS = 8_192
 """Of a longer prompt only the beginning and the end are read, where questions stand; the middle is payload."""
-MAX_TOKENS = 1_024
-"""Words of what is asked that are looked up."""
+MAX_HEAD_TOKENS = 768
+MAX_TAIL_TOKENS = 256
+"""Words of what is asked that are looked up, likewise."""
 
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\n{3,}")
@@ -57,7 +58,7 @@ def read_prompt(text: str) -> Prompt:
     return Prompt(
         text=bounded,
         asked=asked,
-        tokens=tokens_of(asked)[:MAX_TOKENS],
+        tokens=_bounded(tokens_of(asked)),
         language=language_of(asked.replace(MASK, " ")),
         carried=carried(bounded),
         masked_share=min(1.0, max(0.0, 1.0 - kept / max(1, len(bounded)))),
@@ -79,6 +80,12 @@ def normalised(text: str) -> str:
         )
     text = _BLANKS.sub(" ", text)
     return _LINES.sub("\n\n", text).strip()
+
+
+def _bounded(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    if len(tokens) <= MAX_HEAD_TOKENS + MAX_TAIL_TOKENS:
+        return tokens
+    return tokens[:MAX_HEAD_TOKENS] + tokens[-MAX_TAIL_TOKENS:]
 
 
 def _visible(character: str) -> str:
