@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from expert_system.training.dataset_recipe import DatasetRecipe, Strict
+from expert_system.training.dataset_recipe import DatasetRecipe
+from expert_system.training.recipe_fields import Strict
 
 if TYPE_CHECKING:
     from pathlib import Path
