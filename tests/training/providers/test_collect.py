@@ -31,11 +31,9 @@ REQUESTS = 4
 async def collecting(recipe: ProviderRecipe, folder: Path) -> AsyncIterator[tuple[Author, Journal, Collector]]:
     provider = open_provider(recipe.generator)
     author = Author(recipe, sends_seed=sends_seed(recipe.generator))
-    with Journal(folder / "journal.jsonl") as journal:
-        yield (
-            author,
-            journal,
-            Collector(
+    try:
+        with Journal(folder / "journal.jsonl") as journal:
+            collector = Collector(
                 provider,
                 journal,
                 limits=recipe.limits,
@@ -43,9 +41,10 @@ async def collecting(recipe: ProviderRecipe, folder: Path) -> AsyncIterator[tupl
                 tell=lambda done: None,
                 tell_wait=lambda reason, wait_s: None,
                 first_backoff_s=0.01,
-            ),
-        )
-    await provider.close()
+            )
+            yield author, journal, collector
+    finally:
+        await provider.close()
 
 
 async def written(recipe: ProviderRecipe, folder: Path, cases: tuple[Row, ...] = ()) -> Authored:
@@ -64,7 +63,7 @@ async def test_a_provider_fills_every_part(wire: Wire, recipe: ProviderRecipe, f
 
     assert {"train": 4, "validation": 2, "test": 2} == {n: len(p.examples) for n, p in authored.parts.items()}
     topics = {name: {row.template for row in part.examples} for name, part in authored.parts.items()}
-    assert 4 == len(set().union(*topics.values())) == sum(map(len, topics.values()))
+    assert 4 == len({topic for found in topics.values() for topic in found}) == sum(map(len, topics.values()))
     row = authored.parts["train"].examples[0]
     assert (provider, "some-model-served") == (row.provenance["provider"], row.provenance["model"])
     assert 64 == len(row.provenance["prompt_sha256"])
