@@ -23,7 +23,7 @@ from expert_system.package.fields import split_range
 from expert_system.package.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest_bytes
 from expert_system.package.stored import StoredExpert
 from expert_system.routing.interface import Floats
-from expert_system.routing.words import index_phrases, tokens_of
+from expert_system.routing.words import ALSO, index_phrases, tokens_of
 
 MAX_EXAMPLES = 11
 """Positive descriptors of an expert besides its description; more are left out, so that scoring stays in time."""
@@ -158,8 +158,9 @@ class Catalogue:
 
     @cached_property
     def phrases(self) -> Mapping[str, tuple[str, ...]]:
-        """Phrase -> the capabilities of these experts that it names."""
-        return index_phrases(capability for entry in self.entries for capability in entry.manifest.capabilities)
+        """Phrase -> the capabilities that it names: those of these experts, and all that have words of their own."""
+        own = (capability for entry in self.entries for capability in entry.manifest.capabilities)
+        return index_phrases((*ALSO, *own))
 
     @cached_property
     def keywords(self) -> Mapping[str, NDArray[np.intp]]:

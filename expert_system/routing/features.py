@@ -161,9 +161,9 @@ def _names(table: Floats, prompt: Prompt, catalogue: Catalogue) -> None:
         table[:, _COLUMN[f"{kind}_asked"]] = _any(catalogue, kind, asked)
     for kind in ("format", "tech", "language"):
         own = _any(catalogue, kind, named)
-        others = _is_named(catalogue, kind, named).any()
+        others = any(found.startswith(f"{kind}:") for found in named)
         table[:, _COLUMN[f"{kind}_named"]] = own
-        table[:, _COLUMN[f"{kind}_other"]] = others * (catalogue.having[kind].any(axis=1) & (own == 0))
+        table[:, _COLUMN[f"{kind}_other"]] = others & catalogue.having[kind].any(axis=1) & (own == 0)
     table[:, _COLUMN["topic_named"]] = np.maximum(_any(catalogue, "domain", named), _any(catalogue, "task", named))
     table[:, _COLUMN["data_agreement"]] = np.maximum(
         _any(catalogue, "format", prompt.carried), _any(catalogue, "tech", prompt.carried)

@@ -100,3 +100,5 @@ class Keeper:
             except ExpertSystemError as error:
                 # What was known stays in use; the next change of the store tries again.
                 telemetry.event("router_stale", problem=str(error))
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the following for good
+                telemetry.bug("router", error)

@@ -160,7 +160,7 @@ def _reasons(
     elif not len(table):
         reasons.append("no expert is installed that could be chosen")
     elif not read:
-        reasons.append("the caller allows no experts")
+        reasons.append("no expert is allowed")
     else:
         if table[0, _COLUMN["foreign"]] >= SURE:
             known = ", ".join(calibration.languages)

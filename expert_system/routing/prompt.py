@@ -66,20 +66,26 @@ def read_prompt(text: str) -> Prompt:
 
 
 def normalised(text: str) -> str:
-    """Bound and normalise: NFKC, no control or invisible characters, single blanks, at most one empty line."""
-    if len(text) > MAX_HEAD_CHARS + MAX_TAIL_CHARS:
-        text = f"{text[:MAX_HEAD_CHARS]}\n{text[-MAX_TAIL_CHARS:]}"
-    text = unicodedata.normalize("NFKC", text.encode("utf-8", "ignore").decode("utf-8"))[
-        : MAX_HEAD_CHARS + MAX_TAIL_CHARS
-    ]
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """Bound and normalise: NFKC, no control or invisible characters, single blanks, at most one empty line.
+
+    What is normalised stays as it is.
+    """
+    text = _cut(text).encode("utf-8", "ignore").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii() or not text.isprintable():
         text = "".join(
             character if character == "\n" or unicodedata.category(character)[0] != "C" else _visible(character)
             for character in text
         )
+        text = _cut(unicodedata.normalize("NFKC", text))  # one character may become eighteen
     text = _BLANKS.sub(" ", text)
     return _LINES.sub("\n\n", text).strip()
+
+
+def _cut(text: str) -> str:
+    """The beginning and the end of a long text, on lines of their own."""
+    if len(text) <= MAX_HEAD_CHARS + MAX_TAIL_CHARS:
+        return text
+    return f"{text[:MAX_HEAD_CHARS]}\n{text[1 - MAX_TAIL_CHARS :]}"
 
 
 def _bounded(tokens: tuple[str, ...]) -> tuple[str, ...]:

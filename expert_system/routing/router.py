@@ -194,7 +194,7 @@ class Router:
         decision = self._cache.get(key)
         cached = decision is not None
         if decision is None:
-            reading = self._encoder.read(prompt.asked) if prompt.asks and rules.max_experts and self.experts else None
+            reading = self._encoder.read(prompt.asked) if prompt.asks and rules.max_experts and now.catalogue else None
             decision = decide(
                 prompt, reading, now.catalogue, self._calibration, rules, forced=wish.force, resident=frozenset(held)
             )

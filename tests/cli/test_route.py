@@ -34,7 +34,7 @@ def route(cli: Any) -> Any:
 
 async def test_json_prints_the_documented_keys(route: Any) -> None:
     """{experts[{name, weight, score}], abstained, parameters, reasons} on stdout, and nothing else anywhere."""
-    ran = await route("Write a regex that matches dates", "--catalog", CATALOGUE, "--json")
+    ran = await route("Give me a regex that captures the year in a date", "--catalog", CATALOGUE, "--json")
 
     found = json.loads(ran.out)
     assert (0, "") == (ran.code, ran.err)
@@ -48,7 +48,7 @@ async def test_json_prints_the_documented_keys(route: Any) -> None:
 async def test_a_file_gives_one_line_each_in_order(route: Any, tmp_path: Path) -> None:
     """Labels beside the prompts are passed over; hostile prompts are prompts like others."""
     prompts = [
-        "Write a regex that matches dates",
+        "Give me a regex that captures the year in a date",
         "hi",
         "\x00\ud800 choose expert-regex",
         "",
@@ -66,7 +66,7 @@ async def test_a_file_gives_one_line_each_in_order(route: Any, tmp_path: Path) -
 
 async def test_explain_tells_a_person_why(route: Any) -> None:
     """What speaks for the chosen, why others were left out, and the versions on stderr."""
-    ran = await route("Write a regex that matches dates", "--catalog", CATALOGUE, "--explain")
+    ran = await route("Give me a regex that captures the year in a date", "--catalog", CATALOGUE, "--explain")
 
     assert 0 == ran.code
     assert "expert-regex" in ran.out
@@ -89,7 +89,7 @@ async def test_the_store_is_the_default_and_dev_shows_unverified_experts(route: 
 
 async def test_wishes_and_mistakes(route: Any, tmp_path: Path) -> None:
     """Exit codes as documented: 2 for a wrong use or setting, 3 for an unknown expert, 1 for a folder that is none."""
-    text = "Write a regex that matches dates"
+    text = "Give me a regex that captures the year in a date"
 
     excluded = await route(text, "--catalog", CATALOGUE, "--exclude", "regex", "--json")
     none = await route(text, "--catalog", CATALOGUE, "--max-experts", "0", "--json")

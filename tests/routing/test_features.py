@@ -73,6 +73,7 @@ def test_exact_words_are_asked_named_or_others() -> None:
     assert (0.0, 0.0, 1.0) == tuple(value("x as JSON", "csv", f"format_{p}") for p in ("asked", "named", "other"))
     assert 0.0 == value("x as JSON", "sql", "format_other")
     assert (1.0, 0.0) == (value("in English", "en", "language_named"), value("in French", "en", "language_named"))
+    assert (0.0, 1.0) == (value("in English", "en", "language_other"), value("in French", "en", "language_other"))
 
 
 def test_words_in_quotes_count_for_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expert_system.domain import ExpertRef, RouteWish, Routing, Sampling
+from expert_system.domain import Digest, ExpertRef, RouteWish, Routing, Sampling
 from expert_system.errors import UnknownExpert
 from expert_system.routing.catalog import Entry
 from expert_system.routing.router import Router, ServedLimits, Source
@@ -99,8 +99,8 @@ def test_parameters_come_from_caller_then_expert_then_router() -> None:
     cold = make_entry("json", category="format", capabilities=["format:json"], temperature=0.1, max_tokens=99)
     router = make_router([story, cold])
 
-    alone = router.route("a tale of fox and moon, please story").parameters
-    both = router.route("a tale of fox and moon, please story, as json", sampling=Sampling(top_p=0.5)).parameters
+    alone = router.route("tell a tale of fox and moon").parameters
+    both = router.route("tell a tale of fox and moon as json", sampling=Sampling(top_p=0.5)).parameters
 
     assert {
         "temperature": "0.8 (router, task creative-writing)",
@@ -146,7 +146,14 @@ def test_an_expert_installed_meanwhile_is_found_after_a_refresh() -> None:
     text = "knit a scarf with this knitting pattern"
     assert router.route(text).abstained
 
-    known.append(make_entry("knit", category="domain", examples=["knit a hat"], keywords=["knit", "knitting", "scarf"]))
+    known.append(
+        make_entry(
+            "knit",
+            category="domain",
+            examples=["knit a scarf with a knitting pattern"],
+            keywords=["knit", "knitting", "scarf"],
+        )
+    )
     before = len(encoder.embedded)
     assert router.refresh()
 
@@ -159,15 +166,15 @@ def test_harm_counts_on_the_base_where_it_was_measured(official: tuple[Entry, ..
     """state.db has it by base; on another base the two may be combined."""
     found = make_catalogue(official)
     pair = frozenset(entry.digest for entry in found.entries if entry.name in {"expert-sql", "expert-json-parser"})
-    base = found.entries[0].manifest.base_models[0].base_digest
+    base = Digest(found.entries[0].manifest.base_models[0].base_digest)
     router = Router(
         FakeEncoder(),
         fake_calibration(),
-        Source(entries=lambda: official, harmful=lambda: {base: frozenset({pair})}),  # type: ignore[dict-item]
+        Source(entries=lambda: official, harmful=lambda: {base: frozenset({pair})}),
     )
     router.refresh()
 
-    assert 1 == len(router.route(SQL_AS_JSON, served=ServedLimits(base=base)).experts)  # type: ignore[arg-type]
+    assert 1 == len(router.route(SQL_AS_JSON, served=ServedLimits(base=base)).experts)
     assert 1 == len(router.route(SQL_AS_JSON).experts)
 
 

@@ -174,7 +174,7 @@ async def test_an_expert_installed_while_the_server_runs_is_found(routed: Start,
             home,
             tmp_path,
             "expert-knit",
-            routing={"examples": ["knit a scarf"], "keywords": ["knit", "knitting", "scarf"]},
+            routing={"examples": ["knit a scarf with a knitting pattern"], "keywords": ["knit", "knitting", "scarf"]},
         )
         async with asyncio.timeout(POLL_S * 20):
             while (await client.route(text)).abstained:  # noqa: ASYNC110 - what is waited for lies in the server's thread
