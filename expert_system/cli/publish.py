@@ -76,7 +76,7 @@ def package(
     manifest = read_manifest(folder)
     check_package(folder, manifest, hash_files(folder, entries), _bases())
     if not allow_unproven:
-        check_proven(manifest)
+        check_proven(folder, manifest)
     target = out / f"{manifest.name}-{manifest.version}{SUFFIX}"
     pack(folder, target)
     signed = any(entry.path == SIGNATURE_FILE for entry in entries)

@@ -9,6 +9,10 @@ from pydantic import Field, model_validator
 from expert_system.package.binding import Quantization
 from expert_system.package.fields import MAX_LIST, Part, RelativePath, Sha256, Text, Timestamp, Word
 
+EVALUATION_FILE = "evaluation.json"
+"""The whole report, of which `quality_metrics` holds the figures."""
+MAX_EVALUATION_BYTES = 16 * 1024 * 1024
+
 Scalar = Annotated[str | int | float | bool | None, Field()]
 Count = Annotated[int, Field(ge=0)]
 

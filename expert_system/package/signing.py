@@ -46,7 +46,7 @@ def sign_folder(
     files = hash_files(root, entries)
     check_package(root, manifest, files, bases)
     if not allow_unproven:
-        check_proven(manifest)
+        check_proven(root, manifest)
     flags = Flags(allow_unproven=allow_unproven, dev=False)
     payload = make_statement(manifest, files, signed_at=signing_time(), flags=flags).payload()
     (root / SIGNATURE_FILE).write_bytes(sign_payload(payload, key).encode())

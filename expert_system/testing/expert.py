@@ -18,6 +18,7 @@ from expert_system.package.weights import PEFT_PREFIX, SOFT_PROMPT_TENSOR, WEIGH
 BASE_NAME = "tiny"
 CREATED_AT = "2026-01-01T00:00:00Z"
 _TARGETS = ("q_proj", "v_proj")
+_CASE = {"messages": [{"role": "user", "content": "hello"}], "answer": "hello"}
 
 
 def make_base(folder: Path, *, seed: int = 0, hidden: int = 16, layers: int = 2) -> BaseDescription:
@@ -73,7 +74,7 @@ def make_expert(
     (folder / "README.md").write_text(f"# {name}\n")
     (folder / "LICENSE").write_text("MIT\n")
     (folder / "tests").mkdir(exist_ok=True)
-    (folder / "tests" / "cases.jsonl").write_text('{"prompt": "hello"}\n')
+    (folder / "tests" / "cases.jsonl").write_text(json.dumps(_CASE) + "\n")
     manifest: dict[str, Any] = {
         "schema_version": "2.0",
         "name": name,
@@ -97,6 +98,9 @@ def make_expert(
         "composition": {"category": "task", "load_order": 9},
         "quality_metrics": [_evaluation(folder, place, base.name)] if proven else [],
     }
+    (folder / "evaluation.json").unlink(missing_ok=True)
+    for evaluation in manifest["quality_metrics"]:
+        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
     for key, value in changes.items():
         kept = manifest.get(key)
         manifest[key] = {**kept, **value} if isinstance(kept, dict) and isinstance(value, dict) else value

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from expert_system.package.evidence import EVALUATION_FILE
 from expert_system.training.plots import draw_heat_map
 from expert_system.training.report import DATA_FILE, REPORT_FILE, shown, table
-from expert_system.training.validate import EVALUATION_FILE, replace_file
+from expert_system.training.validate import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

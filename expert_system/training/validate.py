@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from expert_system.domain import Grammar, GrammarType
 from expert_system.errors import ConfigError
-from expert_system.package.evidence import Evaluation
+from expert_system.package.evidence import EVALUATION_FILE, Evaluation
 from expert_system.package.manifest import MANIFEST_FILE, dump_manifest, read_manifest
 from expert_system.training.answers import TEMPERATURE, Asked, Question
 from expert_system.training.cases import few_shot
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from expert_system.training.checkers.verdict import Verdict
     from expert_system.training.held_out import HeldOut
 
-EVALUATION_FILE = "evaluation.json"
 WEIGHTS = "adapter_model.safetensors"
 SHOWN_FAILURES = 20
 

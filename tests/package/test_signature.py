@@ -87,6 +87,49 @@ def test_a_gain_that_may_be_zero_is_not_proven(base: BaseDescription, tmp_path: 
         sign_folder(folder, SecretKey.generate())
 
 
+def _edit(folder: Path, file: str, *path: str | int, value: object) -> None:
+    """Change one value of a JSON file of an expert."""
+    whole = json.loads((folder / file).read_text())
+    part = whole
+    for step in path[:-1]:
+        part = part[step]
+    part[path[-1]] = value
+    (folder / file).write_text(json.dumps(whole))
+
+
+def test_a_gain_that_is_no_difference_is_refused(expert: Path) -> None:
+    """formats.md 1.9: the gain is the expert's value less the base's, whatever somebody writes."""
+    _edit(
+        expert,
+        "manifest.json",
+        "quality_metrics",
+        0,
+        "measures",
+        0,
+        "gain",
+        value={"value": 0.9, "low": 0.8, "high": 1.0},
+    )
+    with pytest.raises(PackageError, match="less the base's"):
+        sign_folder(expert, SecretKey.generate())
+
+
+def test_figures_that_leave_out_an_adapter_are_refused(expert: Path) -> None:
+    """formats.md 1.9: an evaluation binds every weight of its base."""
+    _edit(expert, "manifest.json", "quality_metrics", 0, "adapters", value={})
+    with pytest.raises(PackageError, match="does not bind"):
+        sign_folder(expert, SecretKey.generate())
+
+
+def test_figures_without_their_report_are_refused(expert: Path) -> None:
+    """formats.md 1.9: evaluation.json bears out what the manifest says."""
+    _edit(expert, "evaluation.json", "held_out_examples", value=2000)
+    with pytest.raises(PackageError, match="does not say what quality_metrics says"):
+        sign_folder(expert, SecretKey.generate())
+    (expert / "evaluation.json").unlink()
+    with pytest.raises(PackageError, match="cannot be read"):
+        sign_folder(expert, SecretKey.generate())
+
+
 def test_evidence_for_other_weights_is_refused(base: BaseDescription, tmp_path: Path) -> None:
     """formats.md 1.9: quality_metrics are bound to the adapter's sha256."""
     folder = make_expert(tmp_path / "first", base, seed=1)

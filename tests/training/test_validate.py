@@ -82,7 +82,7 @@ async def test_figures_are_written_and_prove_the_expert(target: str, expert: Pat
     manifest = read_manifest(expert)
     (evaluation,) = manifest.quality_metrics
     report = json.loads((expert / "evaluation.json").read_text())
-    check_proven(manifest)
+    check_proven(expert, manifest)
     assert printed(capsys.readouterr().out) == report
     assert (CASES, "exact", 1.0) == (evaluation.held_out_examples, evaluation.primary, evaluation.gain.value)
     assert evaluation.model_dump(mode="json", exclude_none=True).items() <= report.items()
