@@ -49,7 +49,8 @@ def check_composition(
     """Ask each expert's own cases alone and in company, and the cases that need two of them.
 
     Exit code 1 when an expert loses more than --max-loss in a pair or in the whole set. What was found is kept in
-    state.db, where the router reads which experts not to combine. Answers are kept as they come: run again to go on.
+    state.db, where the router reads which experts not to combine; a new signature is a new package, so name the installed
+    experts once more after signing, which asks nothing again. Answers are kept as they come: run again to go on.
     """
     report = asyncio.run(
         _tested(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from expert_system.cli import app
 from expert_system.cli.composition import _tested
 from expert_system.cli.connect import Place
 from expert_system.errors import ConfigError
@@ -119,6 +122,19 @@ async def test_a_higher_threshold_calls_the_same_loss_fine(target: str, experts:
     report = await run(target, [experts["expert-tech"], experts["expert-task"]], max_loss=0.5)
 
     assert [False] == [entry["harmful"] for entry in report["sets"]]
+
+
+@pytest.mark.parametrize(("threshold", "code"), [("0.05", 1), ("0.5", 0)])
+async def test_the_exit_code_says_whether_a_set_is_harmful(
+    threshold: str, code: int, target: str, experts: dict[str, Path]
+) -> None:
+    """For a publisher's own checks: 1 when an expert loses more than --max-loss."""
+    names = f"{experts['expert-tech']},{experts['expert-task']}"
+    words = ["test-composition", "--experts", names, "--max-loss", threshold, "--server", target]
+
+    outcome = await asyncio.to_thread(CliRunner().invoke, app, words)
+
+    assert code == outcome.exit_code, outcome.output
 
 
 async def test_the_report_has_the_matrix_and_a_heat_map(target: str, experts: dict[str, Path], tmp_path: Path) -> None:
