@@ -24,7 +24,7 @@ from expert_system.training.programs.cypher_graph import (
     read_domain,
     schema,
 )
-from expert_system.training.programs.sources import Source, fill, open_source, with_article
+from expert_system.training.programs.sources import ARTICLE, Source, fill, open_source, with_article
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Draft:
 
     source: Source
     domain: Domain
-    slots: dict[str, str] = field(default_factory=lambda: {"a": "a"})
+    slots: dict[str, str] = field(default_factory=lambda: {"a": ARTICLE})
     labels: set[str] = field(default_factory=set)
     asked: set[tuple[str, str]] = field(default_factory=set)
     relationships: set[str] = field(default_factory=set)

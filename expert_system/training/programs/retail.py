@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.training.programs.sources import Source, fill, open_source, with_article
+from expert_system.training.programs.sources import ARTICLE, Source, fill, open_source, with_article
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,9 +87,8 @@ def _row(source: Source) -> Row:
     number, sentence = rng.choice(list(enumerate(data["messages"][case])))
     product = source.grammar.expand("{product}", rng) if "{product}" in sentence else None
     times = {name: source.grammar.expand(rng.choice(patterns), rng) for name, patterns in data["times"].items()}
-    slots = {**times, "product": product or "", "a": "a"}
-    text = fill(sentence, slots)
-    parts = [with_article(text) if "{a}" in sentence else text]
+    slots = {**times, "product": product or "", "a": ARTICLE}
+    parts = [with_article(fill(sentence, slots))]
     if rng.random() < NOTE_SHARE:
         parts.insert(rng.randint(0, 1), source.grammar.expand(rng.choice(data["notes"]), rng))
     if rng.random() < OPENING_SHARE:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 TRAIN = "train"
 SLOT = re.compile(r"\{(\w+)\}")
-VOWEL_SOUND = re.compile(r"\b([Aa])(?= [aeiouAEIOU])")
+ARTICLE = "{a}"
+"""What the slot of an article is filled with until the word behind it is known."""
+_BEFORE_VOWEL = re.compile(r"\{a\}(?= [aeiouAEIOU])")
 
 
 class CommonOptions(BaseModel):
@@ -127,5 +129,5 @@ def fill(wording: str, slots: Mapping[str, str]) -> str:
 
 
 def with_article(text: str) -> str:
-    """Write "an" for "a" before a vowel."""
-    return VOWEL_SOUND.sub(r"\1n", text)
+    """Write "an" where an article stands before a vowel, and "a" elsewhere; words of the text itself stay as they are."""
+    return _BEFORE_VOWEL.sub("an", text).replace(ARTICLE, "a")

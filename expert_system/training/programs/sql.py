@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from expert_system.training.programs.sources import Source, fill, open_source, with_article
+from expert_system.training.programs.sources import ARTICLE, Source, fill, open_source, with_article
 from expert_system.training.programs.sql_conditions import Conditions, draw_conditions, say
 from expert_system.training.programs.sql_query import Query, tells_apart
 from expert_system.training.programs.sql_tables import Column, Database, Kind, Table, draw_database, quote
@@ -68,7 +68,7 @@ def _row(source: Source) -> Row | None:
     create, rows = database.create(), database.rows()
     if not tells_apart(asked.query, create, rows):
         return None
-    slots = {"many": database.child.name, "one": database.child.one, "a": "a", "if": asked.conditions.text}
+    slots = {"many": database.child.name, "one": database.child.one, "a": ARTICLE, "if": asked.conditions.text}
     question = with_article(fill(rng.choice(data["heads"][asked.head]), {**slots, **asked.slots}))
     tags = [f"shape:{shape}", f"domain:{domain['child']}"]
     tags += [f"condition:{kind}" for kind in asked.conditions.kinds]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.training.programs.sources import fill, with_article
+from expert_system.training.programs.sources import ARTICLE, fill, with_article
 from expert_system.training.programs.sql_tables import Column, Kind, Table, Value, quote
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _draw(column: Column, table: Table, wordings: Mapping[str, Sequence[str]], r
     kind = _kind(column, rng)
     low, high = sorted(rng.sample(range(len(values)), 2)) if len(values) > 1 else (0, 0)
     value: Any = values[rng.choice((low, high))]
-    slots = {"a": "a", "col": column.phrase}
+    slots = {"a": ARTICLE, "col": column.phrase}
     match kind:
         case "between":
             sql = f"{column.name} BETWEEN {quote(values[low])} AND {quote(values[high])}"
