@@ -19,6 +19,8 @@ from expert_system.routing.words import tokens_of
 MAX_HEAD_CHARS = 16_384
 MAX_TAIL_CHARS = 8_192
 """Of a longer prompt only the beginning and the end are read, where questions stand; the middle is payload."""
+MAX_LINE_CHARS = 1_024
+"""How far a cut may move to the end of a line; half a line of a log would look like a question."""
 MAX_HEAD_TOKENS = 768
 MAX_TAIL_TOKENS = 256
 """Words of what is asked that are looked up, likewise."""
@@ -82,10 +84,12 @@ def normalised(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """The beginning and the end of a long text, on lines of their own."""
+    """The beginning and the end of a long text, at the ends of lines where there are any near."""
     if len(text) <= MAX_HEAD_CHARS + MAX_TAIL_CHARS:
         return text
-    return f"{text[:MAX_HEAD_CHARS]}\n{text[1 - MAX_TAIL_CHARS :]}"
+    head, tail = text[:MAX_HEAD_CHARS], text[1 - MAX_TAIL_CHARS :]
+    end, start = head.rfind("\n", -MAX_LINE_CHARS), tail.find("\n", 0, MAX_LINE_CHARS)
+    return f"{head if end < 0 else head[:end]}\n{tail[start + 1 :]}"
 
 
 def _bounded(tokens: tuple[str, ...]) -> tuple[str, ...]:

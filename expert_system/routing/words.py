@@ -100,6 +100,11 @@ LEADING = frozenset(
 """A name after one of these is asked for and not merely spoken of: "as JSON", "em JSON"."""
 FILLING = frozenset(
     {
+        "me",
+        "us",
+        "back",
+        "it",
+        "this",
         "of",
         "valid",
         "a",

@@ -95,7 +95,7 @@ def test_keywords_are_whole_phrases_and_rare_ones_weigh_more() -> None:
 def test_the_data_of_a_prompt_speaks_for_its_format() -> None:
     """A JSON object, rows of CSV, a schema of tables."""
     assert (1.0, 0.0) == tuple(value('what is in {"a": 1}', name, "data_agreement") for name in ("json", "csv"))
-    assert 1.0 == value("t(id, name) whatever", "sql", "data_agreement")
+    assert 1.0 == value("items(id, name) whatever", "sql", "data_agreement")
 
 
 def test_a_foreign_prompt_is_foreign_to_all() -> None:

@@ -94,7 +94,11 @@ def test_the_servers_limit_holds_too(official: tuple[Entry, ...]) -> None:
 def test_parameters_come_from_caller_then_expert_then_router() -> None:
     """Later category first; each with its origin, and what the caller set stays."""
     story = make_entry(
-        "story", category="task", capabilities=["task:creative-writing"], keywords=["tale", "fox", "moon"]
+        "story",
+        category="task",
+        capabilities=["task:creative-writing"],
+        keywords=["tale", "fox", "moon"],
+        examples=["tell a tale of fox and moon"],
     )
     cold = make_entry("json", category="format", capabilities=["format:json"], temperature=0.1, max_tokens=99)
     router = make_router([story, cold])

@@ -46,6 +46,7 @@ def test_an_unlisted_capability_is_named_by_its_value() -> None:
         ("return it as a valid JSON", True),
         ("devolva em JSON", True),
         ("convert to JSON", True),
+        ("give me a JSON", True),
         ("what is JSON", False),
         ("JSON", False),
         ("explain why my JSON fails", False),

@@ -150,10 +150,14 @@ async def test_a_wish_that_makes_no_sense_is_refused(
             assert code == failed.value.code.name
 
 
-async def test_a_server_that_routes_nothing_says_so(start: Any, routed: Start) -> None:
-    """Unverified experts only: the base answers by default; with routing off, who asks for it is refused."""
+async def test_without_a_verified_expert_the_base_answers_by_default(start: Any) -> None:
+    """`auto` routes only where somebody vouched for an expert."""
     async with start() as server, AsyncClient(server.target) as client:
         assert (await client.complete("Write an SQL query", max_tokens=1)).plan.routing is None
+
+
+async def test_a_server_whose_routing_is_off_says_so_to_who_asks(routed: Start) -> None:
+    """Requests that do not ask are answered by the base."""
     async with routed(enabled="off") as server, AsyncClient(server.target) as client:
         assert (await client.complete("Write an SQL query", max_tokens=1)).plan.routing is None
         for call in (client.route("x"), client.complete("x", route=True)):
