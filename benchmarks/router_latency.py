@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.common import machine, report
 from benchmarks.common.question import RESULTS
 from benchmarks.common.statistics import percentile
+from expert_system import telemetry
 from expert_system.domain import Digest
 from expert_system.package.manifest import Manifest, dump_manifest
 from expert_system.routing.catalog import Entry
@@ -110,6 +111,7 @@ def measure(folder: Path, count: int) -> report.Answer:
     router = Router(model.encoder, model.calibration, Source(entries=lambda: entries))
     router.refresh()
     everywhere = os.sched_getaffinity(0)
+    telemetry.log_to(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     rows: list[dict[str, Any]] = []
     for binding in bindings():
         with busy(binding):

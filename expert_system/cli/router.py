@@ -62,8 +62,11 @@ def train(
     pretrained.require()
     corpus = read_corpus()
     examples = generate(corpus, Split.TRAIN, TRAINING)
+    tokenizer = Tokenizer.from_file(str(pretrained.tokenizer))
+    tokenizer.no_padding()  # its file pads every text to 128 ids
+    tokenizer.no_truncation()
     reader = Reader(
-        tokenizer=Tokenizer.from_file(str(pretrained.tokenizer)),
+        tokenizer=tokenizer,
         asked=lambda text: read_prompt(text).asked,
         excerpt=windows.excerpt,
         within=windows.within,

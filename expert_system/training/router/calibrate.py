@@ -39,7 +39,7 @@ FIXED: Mapping[str, float] = {"priority": 0.3, "memory_cost": -0.2, "resident": 
 """Weights that the data cannot tell, since prompts do not depend on them: they part experts that fit equally well."""
 PENALTY = 1e-3
 """Times the mean square of the weights, added to the loss of one prompt."""
-STEPS = 60
+MAX_ITERATIONS = 400
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Thresholds that are tried."""
 
@@ -90,7 +90,7 @@ def fit_weights(cases: Sequence[Case], features: Sequence[str]) -> Weights:
         fitting = functional.binary_cross_entropy_with_logits(sums, right, reduction="sum") / len(cases)
         return fitting + PENALTY * weights().square().mean()
 
-    optimiser = torch.optim.LBFGS([raw, bias], max_iter=20, history_size=20, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([raw, bias], max_iter=MAX_ITERATIONS, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
@@ -98,8 +98,7 @@ def fit_weights(cases: Sequence[Case], features: Sequence[str]) -> Weights:
         loss.backward()
         return loss
 
-    for _ in range(STEPS):
-        optimiser.step(closure)
+    optimiser.step(closure)
     with torch.no_grad():
         values = [round(float(value), 6) for value in weights()]
         return Weights(weights=tuple(values), bias=round(float(bias), 6), loss=float(loss_now()))

@@ -43,8 +43,8 @@ class Recipe:
     """Layers of MiniLM that are kept."""
     dimension: int = 128
     max_tokens: int = 64
-    distil_steps: int = 120
-    steps: int = 320
+    distil_steps: int = 100
+    steps: int = 240
     batch: int = 48
     experts: int = 36
     """Experts shown in a step."""
@@ -54,7 +54,7 @@ class Recipe:
     """Experts right for a prompt of the batch that are not shown, so that it learns to be near none."""
     scale: float = 20.0
     """Multiplies cosines before the softmax."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     head_learning_rate: float = 2e-3
     distil_learning_rate: float = 5e-4
     head_weight: float = 0.5
@@ -114,7 +114,7 @@ class Trainer:
             "distil",
             recipe.distil_steps,
             recipe.distil_learning_rate,
-            lambda: self._distil_loss(recipe.batch // 4),
+            lambda: self._distil_loss(max(1, recipe.batch // 4)),
             report,
         )
         self._stage("contrast", recipe.steps, recipe.learning_rate, self._loss, report)
@@ -159,7 +159,7 @@ class Trainer:
         loss = _contrast(cosines, right, self._bar, recipe.scale)
         for head, found in model.logits(pooled).items():
             loss = loss + recipe.head_weight * functional.cross_entropy(found, self._targets[head][places])
-        return loss + recipe.distil_weight * self._distil_loss(recipe.batch // 8)
+        return loss + recipe.distil_weight * self._distil_loss(max(1, recipe.batch // 8))
 
     def _shown(self, places: Sequence[int]) -> list[int]:
         """Rows of the experts of this step: those that are right, less a few, and others up to the number."""
