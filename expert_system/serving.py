@@ -164,7 +164,7 @@ class Serving:
     async def _chosen(self, generation: Generation) -> tuple[list[tuple[StoredExpert, ExpertRef]], Routing | None]:
         """The experts that the caller named, or else those that the router chooses."""
         wish = generation.routing
-        if generation.experts or wish.enabled is False or self._keeper is None and not (wish.enabled or wish.force):
+        if generation.experts or wish.enabled is False or (self._keeper is None and not (wish.enabled or wish.force)):
             return await self.route(generation.experts), None
         if wish.enabled or wish.force:
             if self._keeper is None:
