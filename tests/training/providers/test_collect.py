@@ -13,7 +13,8 @@ import pytest
 from expert_system.errors import ConfigError, ProviderBusy, ProviderRefused
 from expert_system.training.author import Authored, fill_parts, outlook
 from expert_system.training.collect import BudgetSpent, Collector
-from expert_system.training.data.authoring import PARTS, Author
+from expert_system.training.data.authoring import Author
+from expert_system.training.data.parts import PARTS
 from expert_system.training.data.row import Row
 from expert_system.training.provider_recipe import ProviderRecipe
 from expert_system.training.providers import open_provider, sends_seed
