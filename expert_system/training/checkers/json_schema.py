@@ -1,6 +1,6 @@
 """Is the answer JSON, is it valid against the case's schema, and is every value right?
 
-Measures: parses, valid, exact (decides), exact_anywhere.
+Measures: parses, valid, exact (decides), exact_anywhere, and fields: the share of fields that are exactly right.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from expert_system.errors import PackageError
 from expert_system.training.checkers.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from expert_system.training.cases import Case
 
 
@@ -33,15 +35,17 @@ def check(case: Case, answer: str) -> Verdict:
     try:
         value = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        return _verdict(parses=False, valid=False, exact=False, anywhere=anywhere, problem=f"not JSON: {error}")
+        told = f"not JSON: {error}"
+        return _verdict(parses=False, valid=False, exact=False, anywhere=anywhere, fields=0.0, problem=told)
     problem = _invalid(value, case)
     exact = same(value, expected)
     told = problem or ("" if exact else "a value, a key or a type differs")
-    return _verdict(parses=True, valid=not problem, exact=exact, anywhere=anywhere, problem=told)
+    fields = fields_right(value, expected)
+    return _verdict(parses=True, valid=not problem, exact=exact, anywhere=anywhere, fields=fields, problem=told)
 
 
-def _verdict(*, parses: bool, valid: bool, exact: bool, anywhere: bool, problem: str) -> Verdict:
-    measures = {"parses": parses, "valid": valid, "exact": exact, "exact_anywhere": anywhere}
+def _verdict(*, parses: bool, valid: bool, exact: bool, anywhere: bool, fields: float, problem: str) -> Verdict:
+    measures = {"parses": parses, "valid": valid, "exact": exact, "exact_anywhere": anywhere, "fields": fields}
     return Verdict(measures={name: float(value) for name, value in measures.items()}, primary="exact", problem=problem)
 
 
@@ -54,6 +58,24 @@ def _invalid(value: Any, case: Case) -> str:
     except RecursionError:
         return "nested too deeply"
     return "" if found is None else f"not valid: {found.message[:200]}"
+
+
+def fields_right(value: Any, expected: Any) -> float:
+    """The share of fields, those of either side, that both sides have with the same value; 0 to 1.
+
+    A field is a path of keys to something that is not an object; an array is one field.
+    """
+    found, wanted = dict(_fields(value)), dict(_fields(expected))
+    right = sum(path in found and same(found[path], leaf) for path, leaf in wanted.items())
+    return right / len(found.keys() | wanted.keys())
+
+
+def _fields(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not isinstance(value, dict) or not value:
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _fields(inner, (*path, key))
 
 
 def same(left: Any, right: Any) -> bool:
