@@ -100,7 +100,8 @@ def outcomes_of(reads: Iterable[Read], catalogue: Catalogue, calibration: Calibr
     found = []
     for read in reads:
         decision = decide(read.prompt, read.reading, catalogue, calibration, rules)
-        seen = {expert.name: expert.score for expert in (*decision.experts, *decision.rejected)}
+        seen = {chosen.name: chosen.score for chosen in decision.experts}
+        seen |= {rejected.name: rejected.score for rejected in decision.rejected}
         best = max(seen, key=lambda name: seen[name], default="")
         found.append(
             Outcome(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from expert_system.training.cases import Case
     from expert_system.training.validate import Subject
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One expert of the set, and the cases that are its own."""
