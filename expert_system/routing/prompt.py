@@ -28,6 +28,9 @@ MAX_TAIL_TOKENS = 256
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\n{3,}")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
+_BETWEEN_WORDS = re.compile(r"[\s\-_'’/.,:;!?()\"]+")
+MIN_WORDS_SHARE = 0.5
+"""Of the pieces between blanks and punctuation; random bytes have fewer that could be words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ class Prompt:
 
     @property
     def asks(self) -> bool:
-        """Whether any word is left outside of quotes, code, logs and orders."""
-        return bool(_LETTERS.search(self.asked))
+        """Whether words are left outside of quotes, code, logs and orders, and not noise with a few among it."""
+        return bool(_LETTERS.search(self.asked)) and _mostly_words(self.asked.replace(MASK, " "))
 
 
 def read_prompt(text: str) -> Prompt:
@@ -96,6 +99,18 @@ def _bounded(tokens: tuple[str, ...]) -> tuple[str, ...]:
     if len(tokens) <= MAX_HEAD_TOKENS + MAX_TAIL_TOKENS:
         return tokens
     return tokens[:MAX_HEAD_TOKENS] + tokens[-MAX_TAIL_TOKENS:]
+
+
+def _mostly_words(text: str) -> bool:
+    pieces = [piece for piece in _BETWEEN_WORDS.split(text) if piece]
+    return sum(map(_could_be_a_word, pieces)) >= MIN_WORDS_SHARE * len(pieces)
+
+
+def _could_be_a_word(piece: str) -> bool:
+    """Letters of one case, with a capital first or not, or a number; scripts without case have words too."""
+    if piece.isdigit():
+        return True
+    return piece.isalpha() and (piece[1:].lower() == piece[1:] or piece.upper() == piece)
 
 
 def _visible(character: str) -> str:

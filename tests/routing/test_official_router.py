@@ -63,12 +63,13 @@ def test_a_prompt_that_needs_none_gets_none(router: Router, kind: str) -> None:
     assert routing.reasons
 
 
-def test_random_bytes_are_answered(router: Router) -> None:
-    """Never an exception; ten megabytes take bounded time."""
+def test_random_bytes_choose_nothing(router: Router) -> None:
+    """Never an exception or a chosen expert; ten megabytes take bounded time."""
     chance = random.Random(7)
     for size in (1, 10, 100, 1_000, 10_000):
         for encoding in ("latin-1", "utf-8"):
             text = chance.randbytes(size).decode(encoding, "surrogateescape")
+            assert () == router.route(text).experts
             assert router.route(text) == router.route(text)
     started = time.process_time()
     router.route(chance.randbytes(10_000_000).decode("latin-1"))
