@@ -28,7 +28,7 @@ MAX_TAIL_TOKENS = 256
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\n{3,}")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
-_BETWEEN_WORDS = re.compile(r"[\s\-_'’/.,:;!?()\"]+")
+_BETWEEN_WORDS = re.compile(r"[\s\-_'\u2019/.,:;!?()\"]+")
 MIN_WORDS_SHARE = 0.5
 """Of the pieces between blanks and punctuation; random bytes have fewer that could be words."""
 
