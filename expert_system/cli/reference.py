@@ -76,8 +76,10 @@ def _names(option: Any) -> str:
 def _cell(parameter: Any) -> str:
     help_text = (parameter.help or "").strip().replace("|", "\\|")
     default = parameter.default
-    shown = default not in (None, False, ()) and not callable(default) and getattr(parameter, "show_default", False)
-    return f"{help_text} Default: {default}.".strip() if shown else help_text
+    told = getattr(parameter, "show_default", False)
+    shown = default not in (None, False, ()) and not callable(default) and told
+    # A place on this machine has words of its own.
+    return f"{help_text} Default: {told if isinstance(told, str) else default}.".strip() if shown else help_text
 
 
 def main() -> None:

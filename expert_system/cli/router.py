@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 REPORT_EVERY_STEPS = 10
 
 Model = Annotated[Path, typer.Option("--model", help="The router model's folder, such as router_models/v1.")]
-Experts = Annotated[Path, typer.Option("--experts", help="Folder with the official experts' folders.")]
+Experts = Annotated[
+    Path, typer.Option("--experts", help="Folder with the official experts' folders.", show_default="experts/")
+]
 
 app = typer.Typer(help="Train, calibrate and measure the router's model.", no_args_is_help=True)
 
