@@ -67,7 +67,9 @@ def test_a_command_in_the_docs_exists(words: list[str]) -> None:
         assert [] == [option for option in options if option not in usage]
     elif Path(program).name == "expert-cli":
         # The first words without a dash name the command; `experts list` has two.
-        command = tuple(words[1:3] if words[1] in {"experts", "config", "trust", "marketplace"} else words[1:2])
+        command = tuple(
+            words[1:3] if words[1] in {"experts", "config", "trust", "marketplace", "dataset", "router"} else words[1:2]
+        )
         known = cli_help(*command)
         assert [] == [option for option in options if option not in known]
 

@@ -114,7 +114,7 @@ async def test_the_grammar_column_holds_the_expert_to_each_schema(
     sent = [request.sampling.grammar for request in engine.seen if request.sampling.grammar is not None]
     assert [SCHEMA] * CASES == [json.loads(grammar.source) for grammar in sent]
     (evaluation,) = read_manifest(expert).quality_metrics
-    assert [1.0] * 4 == [m.expert_with_grammar.value for m in evaluation.measures if m.expert_with_grammar]
+    assert [1.0] * 5 == [m.expert_with_grammar.value for m in evaluation.measures if m.expert_with_grammar]
 
 
 async def test_a_run_that_was_cut_off_asks_only_what_is_missing(
