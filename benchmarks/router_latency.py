@@ -113,11 +113,13 @@ def measure(folder: Path, count: int) -> report.Answer:
     everywhere = os.sched_getaffinity(0)
     telemetry.log_to(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     rows: list[dict[str, Any]] = []
-    for binding in bindings():
+    chosen = bindings()
+    texts = {tokens: prompts(folder, tokens, len(chosen) * (count + WARM_UP)) for tokens in LENGTHS}
+    for turn, binding in enumerate(chosen):
         with busy(binding):
             os.sched_setaffinity(0, binding.router)
             for tokens in LENGTHS:
-                rows.append(one(router, model.encoder, binding, tokens, prompts(folder, tokens, count + WARM_UP)))
+                rows.append(one(router, model.encoder, binding, tokens, texts[tokens][turn :: len(chosen)]))
             os.sched_setaffinity(0, everywhere)
     return report.Answer(
         columns=COLUMNS,
@@ -213,7 +215,8 @@ def prompts(folder: Path, tokens: int, count: int) -> list[str]:
     wishes = [example.text for example in generate(read_corpus(), Split.TEST, MEASURING) if example.experts]
     found = []
     for number in range(count):
-        text = f"{wishes[number % len(wishes)][: tokens * 3]} {number}. {FILLER * (tokens // 10 + 1)}"
+        # The number stands first, so that no two are equal after the cut and none comes out of the router's cache.
+        text = f"{number}. {wishes[number % len(wishes)][: tokens * 3]} {FILLER * (tokens // 10 + 1)}"
         encoded = tokenizer.encode(text, add_special_tokens=False)
         found.append(text[: encoded.offsets[tokens - 1][1]])
     return found
