@@ -117,6 +117,11 @@ class Catalogue:
         return {name: place for place, name in enumerate(self.names)}
 
     @cached_property
+    def first_words(self) -> frozenset[str]:
+        """The words that some phrase or keyword begins with: elsewhere in a prompt there is nothing to look up."""
+        return frozenset(phrase.partition(" ")[0] for phrase in (*self.phrases, *self.keywords))
+
+    @cached_property
     def digest(self) -> str:
         """sha256 over the digests of its experts: the same experts, the same digest."""
         content = "\n".join(f"{entry.name} {entry.digest} {entry.verified:d}" for entry in self.entries)

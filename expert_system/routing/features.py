@@ -145,7 +145,7 @@ def _names(table: Floats, prompt: Prompt, catalogue: Catalogue) -> None:
     hits = np.zeros(len(catalogue), dtype=np.float32)
     rarity = np.zeros(len(catalogue), dtype=np.float32)
     seen: set[str] = set()
-    for start, phrase in phrases_of(prompt.tokens):
+    for start, phrase in phrases_of(prompt.tokens, catalogue.first_words):
         capabilities = catalogue.phrases.get(phrase, ())
         named.update(capabilities)
         if capabilities and is_asked(prompt.tokens, start):

@@ -33,7 +33,7 @@ UNKNOWN = Language(code="", probability=0.0)
 def language_of(text: str) -> Language:
     """Tell the language of a text."""
     part = text[:MAX_CHARS]
-    if sum(character.isalpha() for character in part) < MIN_LETTERS and part.isascii():
+    if part.isascii() and sum(map(str.isalpha, part)) < MIN_LETTERS:
         return UNKNOWN
     code, probability = _identifier().classify(part)
     return Language(code=str(code), probability=float(probability))

@@ -31,6 +31,8 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _BETWEEN_WORDS = re.compile(r"[\s\-_'\u2019/.,:;!?()\"]+")
 MIN_WORDS_SHARE = 0.5
 """Of the pieces between blanks and punctuation; random bytes have fewer that could be words."""
+MAX_PIECES = 128
+"""Pieces that are looked at for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ def _bounded(tokens: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mostly_words(text: str) -> bool:
-    pieces = [piece for piece in _BETWEEN_WORDS.split(text) if piece]
+    pieces = [piece for piece in _BETWEEN_WORDS.split(text, MAX_PIECES)[:MAX_PIECES] if piece]
     return sum(map(_could_be_a_word, pieces)) >= MIN_WORDS_SHARE * len(pieces)
 
 

@@ -9,7 +9,7 @@ phrase that leaves no doubt.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 TOKEN = re.compile(r"[^\W_]+[+#]*")
 MAX_PHRASE = 3
@@ -133,9 +133,11 @@ def tokens_of(text: str) -> tuple[str, ...]:
     return tuple(TOKEN.findall(text.lower()))
 
 
-def phrases_of(tokens: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Each run of one to three tokens, with the place of its first."""
+def phrases_of(tokens: Sequence[str], first_words: Container[str]) -> Iterator[tuple[int, str]]:
+    """Each run of one to three tokens that begins with one of these words, with the place of its first."""
     for start in range(len(tokens)):
+        if tokens[start] not in first_words:
+            continue
         for length in range(1, min(MAX_PHRASE, len(tokens) - start) + 1):
             yield start, " ".join(tokens[start : start + length])
 

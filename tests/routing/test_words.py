@@ -10,7 +10,8 @@ from expert_system.routing.words import index_phrases, is_asked, phrases_for, ph
 def named(text: str, *capabilities: str) -> set[str]:
     """The capabilities that a text names."""
     index = index_phrases(capabilities)
-    return {found for _, phrase in phrases_of(tokens_of(text)) for found in index.get(phrase, ())}
+    first = {phrase.partition(" ")[0] for phrase in index}
+    return {found for _, phrase in phrases_of(tokens_of(text), first) for found in index.get(phrase, ())}
 
 
 @pytest.mark.parametrize(
