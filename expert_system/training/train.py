@@ -50,6 +50,7 @@ from expert_system.training.encoding import (
     schedule,
 )
 from expert_system.training.recipe import LOW_RANK
+from expert_system.training.speed import compile_layers, keep_freed_memory
 from expert_system.training.steps import StepReport, Steps, learning_rate
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def train(
     """
     how = recipe.training
     device = choose_device(how)
+    keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -100,6 +102,8 @@ def train(
 
     trainer_of: Callable[..., Any] = _preference_trainer if how.method == "dpo" else _answer_trainer
     trainer = trainer_of(how, load_base(how, base, device), tokenizer, rows[TRAIN], _arguments(how, out, device))
+    if how.compile:
+        compile_layers(trainer.model)
     parameters = {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}
     for value in parameters.values():
         value.data = value.data.float()
