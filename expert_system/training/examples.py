@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.training.families import SLOT, Family, Field, Kind, Split
+from expert_system.training.families import SLOT, Family, Field, Kind
 from expert_system.training.schemas import ask
 from expert_system.training.values import Stated, fill, render, state
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from expert_system.training.grammar import Grammar
+    from expert_system.training.split import Split
 
 MAX_PROMPT_CHARS = 560
 MAX_ANSWER_CHARS = 260
@@ -53,7 +54,7 @@ def write_example(split: Split, grammar: Grammar, contract_share: float, rng: Ra
         rng: decides everything.
     """
     while True:
-        family = rng.choice(split.families)
+        family = split.family(rng)
         text, stated = _text(split, family, grammar, rng)
         asked = ask(family, stated, rng.choice((2, 3, 3, 4, 4, 5, 6)), rng)
         if not asked.answer:

@@ -1,21 +1,15 @@
 """Families of texts: what can be said about an invoice, a match or a sensor, and under which keys.
 
-    JSON file -> Split (instructions, line styles, families)
+    Family -> fields, each with keys, values and wordings;  groups of fields that a schema may nest
 
-Promise: a family holds data only; a field that cannot be stated or a wording that names an
-unknown field is refused when the file is read.
+Promise: a family holds data only.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SLOT = re.compile(r"\{(\w+)\}")
 
@@ -77,71 +71,3 @@ class Family:
     def field(self, name: str) -> Field:
         """Return the field of this name."""
         return next(field for field in self.fields if field.name == name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineStyle:
-    """How a text of labelled lines looks."""
-
-    line: str
-    join: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Everything that one part of the data set is written from."""
-
-    instructions: tuple[str, ...]
-    """The first one is the contract."""
-    lines: tuple[LineStyle, ...]
-    say: tuple[str, ...]
-    noise: tuple[str, ...]
-    families: tuple[Family, ...]
-
-
-def read_split(path: Path) -> Split:
-    """Read one split's families.
-
-    Raises:
-        ValueError: when a wording names a field that its family does not have.
-    """
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return Split(
-        instructions=tuple(data["instructions"]),
-        lines=tuple(LineStyle(**style) for style in data["lines"]),
-        say=tuple(data["say"]),
-        noise=tuple(data["noise"]),
-        families=tuple(_family(family) for family in data["families"]),
-    )
-
-
-def _family(data: dict[str, Any]) -> Family:
-    fields = tuple(_field(name, field) for name, field in data["fields"].items())
-    known = {field.name for field in fields}
-    groups = tuple(
-        Group(
-            keys=tuple(group["keys"]),
-            inner_keys=tuple((name, tuple(keys)) for name, keys in group["fields"].items()),
-        )
-        for group in data["groups"]
-    )
-    named = {slot for lead in data["leads"] for slot in SLOT.findall(lead)}
-    named |= {name for group in groups for name, _ in group.inner_keys}
-    if named - known:
-        raise ValueError(f"family {data['name']!r} names unknown fields: {', '.join(sorted(named - known))}")
-    return Family(name=data["name"], leads=tuple(data["leads"]), fields=fields, groups=groups)
-
-
-def _field(name: str, data: dict[str, Any]) -> Field:
-    return Field(
-        name=name,
-        keys=tuple(data["keys"]),
-        kind=Kind(data.get("kind", Kind.TEXT)),
-        values=tuple(data.get("values", data.get("value", ()))),
-        say=tuple(data.get("say", ())),
-        yes=tuple(data.get("yes", ())),
-        no=tuple(data.get("no", ())),
-        each=tuple(data.get("each", ())),
-        parts=tuple(_field(part, value) for part, value in data.get("fields", {}).items()),
-        element=Kind(data.get("of", Kind.TEXT)),
-    )

@@ -154,7 +154,7 @@ def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
             prompt = model.get_prompt(batch_size=len(ids)).to(embedded.dtype)
             virtual = prompt.shape[1]
             embedded = torch.cat([prompt, embedded], dim=1)
-        # Padding stands on the right, where causal attention never looks: no mask, so the fast kernel is used.
+        # Padding stands on the right, where causal attention never looks: no mask of ours is needed.
         # Packed rows are kept apart by their positions.
         hidden = base.get_decoder()(
             inputs_embeds=embedded, position_ids=inputs.get("position_ids"), use_cache=False

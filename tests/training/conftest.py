@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from expert_system.training.dataset import Part, generate
-from expert_system.training.families import Split, read_split
 from expert_system.training.recipe import Recipe, read_recipe
+from expert_system.training.split import Split, read_split
 
 EXPERT = Path(__file__).resolve().parents[2] / "experts" / "expert-json-parser"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from expert_system.training.data.row import Row
 from expert_system.training.examples import Example, write_example
-from expert_system.training.families import read_split
 from expert_system.training.grammar import Grammar
+from expert_system.training.split import read_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
