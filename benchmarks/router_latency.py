@@ -1,6 +1,6 @@
 """How long does one routing decision take among 1,000 experts, beside an engine that keeps its core busy?
 
-    prompts of 16, 128, 512 tokens -> Router.route on core 1, a busy program on core 0 -> p50, p99
+    prompts of 16, 128, 512 tokens -> Router.route on core 1, an engine full of streams on core 0 -> p50, p99
 
 Promise: every prompt is new, so no cached decision is measured; reading, encoding, scoring and planning are all in it.
 """
@@ -11,8 +11,9 @@ import argparse
 import contextlib
 import hashlib
 import os
-import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import machine, report
-from benchmarks.common.question import RESULTS
+from benchmarks.common.engines import EngineProcess, engines
+from benchmarks.common.experts import Shelf
+from benchmarks.common.jobs import Flavour, Request, Setup
+from benchmarks.common.question import BASE, RESULTS
 from benchmarks.common.statistics import percentile
 from expert_system import telemetry
 from expert_system.domain import Digest
 from expert_system.package.manifest import Manifest, dump_manifest
 from expert_system.routing.catalog import Entry
-from expert_system.routing.encoder import Encoder
+from expert_system.routing.interface import Encoder
 from expert_system.routing.model import load_model
 from expert_system.routing.router import Router, Source
 from expert_system.training.router.corpus import Split, read_corpus
@@ -39,21 +43,10 @@ EXPERTS = 1_000
 LENGTHS = (16, 128, 512)
 PROMPTS, PROMPTS_SHORT = 1_000, 200
 WARM_UP = 30
+STREAMS, ANSWER_TOKENS = 16, 256
+"""What keeps the engine busy: so many streams at once, and when they end the same again."""
 LOAD_REPEATS = 5
 FILLER = "the report of our team says that the work in the north went well and that more people came than last year "
-
-BUSY = """
-import os, sys, numpy
-cores = {int(core) for core in sys.argv[1].split(",")}
-os.sched_setaffinity(0, cores)
-weights = [numpy.random.rand(1024, 1024).astype("float32") for _ in range(32)]
-x = numpy.random.rand(16, 1024).astype("float32")
-print("busy", flush=True)
-while True:
-    for weight in weights:
-        x @ weight
-"""
-"""What an engine does while it generates: it streams 128 MB of weights through small matrix products."""
 
 COLUMNS = (
     report.Column("binding", "binding"),
@@ -70,8 +63,8 @@ class Binding:
     """Which cores who runs on."""
 
     title: str
-    busy: tuple[tuple[int, ...], ...]
-    """Cores of each busy program."""
+    engine: tuple[int, ...]
+    """Empty: no engine."""
     router: tuple[int, ...]
 
 
@@ -81,9 +74,9 @@ def bindings() -> list[Binding]:
     if len(cores) < 2:
         sys.exit("this needs two cores: one for the busy engine, one for the router")
     return [
-        Binding(title="engine on core 0, router on core 1", busy=(cores[:1],), router=cores[1:2]),
-        Binding(title="default: nothing bound, engine on every core", busy=tuple(cores for _ in cores), router=cores),
-        Binding(title="router on core 1, machine idle", busy=(), router=cores[1:2]),
+        Binding(title="engine on core 0, router on core 1", engine=cores[:1], router=cores[1:2]),
+        Binding(title="default: nothing bound, engine on every core", engine=cores, router=cores),
+        Binding(title="router on core 1, machine idle", engine=(), router=cores[1:2]),
     ]
 
 
@@ -91,20 +84,24 @@ def main() -> None:
     """Measure and write one result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.router_latency", description=QUESTION)
     parser.add_argument("--model", type=Path, default=ROOT / "router_models" / "v1", help="folder of a router model")
+    home = Path(os.environ.get("EXPERT_HOME") or Path.home() / ".expert")
+    parser.add_argument("--base", type=Path, default=home / "bases" / BASE, help="folder of the engine's base")
     parser.add_argument("--short", action="store_true", help="fewer prompts")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON file goes")
     given = parser.parse_args()
     command = "python -m benchmarks.router_latency" + (" --short" if given.short else "")
     about = {"machine": machine.describe(), "short": given.short, "command": command}
     started = time.perf_counter()
-    answer = measure(given.model, PROMPTS_SHORT if given.short else PROMPTS)
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        shelf = Shelf(given.base.resolve(), Path(scratch))
+        answer = measure(given.model, PROMPTS_SHORT if given.short else PROMPTS, shelf)
     content = report.result("router_latency", QUESTION, answer, about)
     content["took_s"] = round(time.perf_counter() - started)
     report.show(content)
     print(f"written: {report.write(given.results, content)}")
 
 
-def measure(folder: Path, count: int) -> report.Answer:
+def measure(folder: Path, count: int, shelf: Shelf) -> report.Answer:
     """One row for each binding and length."""
     model = load_model(folder)
     entries = thousand()
@@ -116,7 +113,7 @@ def measure(folder: Path, count: int) -> report.Answer:
     chosen = bindings()
     texts = {tokens: prompts(folder, tokens, len(chosen) * (count + WARM_UP)) for tokens in LENGTHS}
     for turn, binding in enumerate(chosen):
-        with busy(binding):
+        with busy(binding, shelf):
             os.sched_setaffinity(0, binding.router)
             for tokens in LENGTHS:
                 rows.append(one(router, model.encoder, binding, tokens, texts[tokens][turn :: len(chosen)]))
@@ -125,7 +122,7 @@ def measure(folder: Path, count: int) -> report.Answer:
         columns=COLUMNS,
         rows=rows,
         settings={"experts": EXPERTS, "prompts": count, "load_s": load_s(folder)},
-        notes=["The busy programs stream matrix products as an engine does; the router has one thread."],
+        notes=[f"The engine answers {STREAMS} streams all the time; the router has one thread."],
     )
 
 
@@ -153,27 +150,31 @@ def one(router: Router, encoder: Encoder, binding: Binding, tokens: int, texts: 
 
 
 @contextlib.contextmanager
-def busy(binding: Binding) -> Iterator[None]:
-    """Run the busy programs of a binding, one thread each."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", BUSY, ",".join(map(str, cores))],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for cores in binding.busy
-    ]
-    try:
-        for program in running:
-            assert program.stdout is not None
-            program.stdout.readline()
+def busy(binding: Binding, shelf: Shelf) -> Iterator[None]:
+    """Keep an engine full of streams on the binding's cores."""
+    if not binding.engine:
         yield
-    finally:
-        for program in running:
-            program.kill()
-            program.wait()
+        return
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, binding.engine)  # the engine's process takes it over
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(engines(shelf, {"busy": Setup(flavour=Flavour.EXPERTS, max_sequences=STREAMS)}))
+        os.sched_setaffinity(0, everywhere)
+        stack.enter_context(running["busy"].awake())
+        enough = threading.Event()
+        answering = threading.Thread(target=_answer, args=(running["busy"], enough))
+        answering.start()
+        stack.callback(answering.join)
+        stack.callback(enough.set)
+        yield
+
+
+def _answer(engine: EngineProcess, enough: threading.Event) -> None:
+    number = 0
+    while not enough.is_set():
+        number += 1
+        requests = [Request(ids=[stream + 1, number + 1, 7], tokens=ANSWER_TOKENS) for stream in range(STREAMS)]
+        engine.run(requests)
 
 
 def thousand() -> tuple[Entry, ...]:
