@@ -217,6 +217,22 @@ def expert_source(store: Store, *, dev: bool) -> Source:
     )
 
 
+def embed_descriptors(config: Config, store: Store) -> None:
+    """Embed what installed experts say of themselves, so that the first routed request need not wait for it.
+
+    Nothing happens where there is no router: a server embeds what is missing.
+
+    Raises:
+        ConfigError: the router model is damaged, or insisted on and missing.
+    """
+    try:
+        router = load_router(config, expert_source(store, dev=True))
+    except ImportError:  # the router's packages are an extra
+        return
+    if router is not None:
+        router.refresh()
+
+
 class LocalRouter:
     """The router without a server, over this node's store or a folder of manifests; use it in a `with` block."""
 

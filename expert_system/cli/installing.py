@@ -122,6 +122,12 @@ def _tell(outcome: Outcome, store: Store, *, as_json: bool) -> None:
     """What an installation did; one failed expert makes the command fail, with that expert's exit code."""
     from expert_system.cli.exits import exit_code
 
+    if outcome.installed:
+        from expert_system import config, telemetry
+        from expert_system.app import embed_descriptors
+
+        telemetry.log_nowhere()  # what was installed is told below
+        embed_descriptors(config.read().config, store)
     bases = store.home.installed_bases()
     installed = [describe(expert, store.record(expert.digest), bases) for expert in outcome.installed]
     kept = [{"name": record.name, "version": record.version, "digest": record.digest} for record in outcome.kept]

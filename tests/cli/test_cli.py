@@ -101,6 +101,17 @@ async def test_a_file_gives_one_line_each_in_order_and_runs_them_together(
     assert took_s < 0.5 * 15, "they ran one after another"
 
 
+async def test_installing_embeds_what_an_expert_says_of_itself(cli: Any, home: Path, tmp_path: Path) -> None:
+    """Issue A6: descriptors are embedded once, at install, and kept in `derived/` (formats.md 7.1)."""
+    folder = make_expert(tmp_path / "e", make_base(home / "bases" / "tiny"), name="expert-e", rank=1)
+
+    ran = await cli("install", "--dev", str(folder), "--json")
+
+    assert 0 == ran.code
+    digest = json.loads(ran.out)["installed"][0]["digest"].removeprefix("sha256:")
+    assert 1 == len(list((home / "derived" / digest).rglob("descriptors.npz")))
+
+
 async def test_ten_experts_are_accepted_and_eleven_refused(
     cli: Any, target: str, engine: FakeEngine, home: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from expert_system.errors import ConfigError
 
 DATA = Path(__file__).resolve().parent / "data"
-FILES = ("official.json", "topics.json", "none.json", "wraps.json", "slots.json")
+FILES = ("official.json", "topics.json", "practice.json", "none.json", "wraps.json", "slots.json")
 
 
 class Split(StrEnum):
@@ -34,6 +34,8 @@ class Role(StrEnum):
 
     OFFICIAL = "official"
     TRAIN = "train"
+    PRACTICE = "practice"
+    """Known to the encoder's training only: stands in no catalogue that anything is fitted or measured on."""
     CALIBRATION = "calibration"
     """Held out of training; known while weights and threshold are fitted."""
     TEST = "test"
@@ -98,14 +100,11 @@ def read_corpus(folder: Path = DATA) -> Corpus:
         except ValueError as error:
             raise ConfigError(f"{folder / name}: not JSON: {error}") from None
         digest.update(data)
-    official, topics, none = content["official.json"], content["topics.json"], content["none.json"]
-    experts = {entry["name"]: _expert(entry) for entry in (*official["experts"], *topics["experts"])}
+    official, none = content["official.json"], content["none.json"]
+    alone = (*official["experts"], *content["topics.json"]["experts"], *content["practice.json"]["experts"])
+    experts = {entry["name"]: _expert(entry) for entry in alone}
     templates = [
-        *(
-            found
-            for entry in (*official["experts"], *topics["experts"])
-            for found in _templates(entry, [entry["name"]])
-        ),
+        *(found for entry in alone for found in _templates(entry, [entry["name"]])),
         *(found for entry in official["combined"] for found in _templates(entry, entry["experts"])),
         *(found for entry in official["languages"] for found in _templates(entry, entry["experts"])),
         *(found for entry in (*none["families"], *none["languages"]) for found in _templates(entry, [])),

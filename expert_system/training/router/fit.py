@@ -26,7 +26,10 @@ from expert_system.training.router.examples import Example
 from expert_system.training.router.labels import Labels, targets_of
 from expert_system.training.router.model import TEACHER_LAYERS, RouterModel, Source
 from expert_system.training.router.reader import Reader, in_groups
+from expert_system.training.speed import keep_freed_memory
 
+SHOWN = (Role.OFFICIAL, Role.TRAIN, Role.PRACTICE)
+"""Experts that training may show."""
 FIRST_WORD, WORDS = 1_996, 29_000
 """Rows of the vocabulary that hold words and parts of words."""
 BEGIN, END = 101, 102
@@ -39,14 +42,16 @@ REPLACED = 0.4
 class Recipe:
     """Everything that decides what is learned."""
 
-    layers: tuple[int, ...] = (0, 2, 5)
+    layers: tuple[int, ...] = (0, 1, 3, 5)
     """Layers of MiniLM that are kept."""
     dimension: int = 128
     max_tokens: int = 64
-    distil_steps: int = 100
-    steps: int = 240
-    batch: int = 48
-    experts: int = 36
+    bfloat16: bool = True
+    """Of products; weights and optimiser are FP32."""
+    distil_steps: int = 120
+    steps: int = 700
+    batch: int = 64
+    experts: int = 48
     """Experts shown in a step."""
     descriptors: int = 2
     """Descriptors of each that are shown."""
@@ -87,9 +92,10 @@ class Trainer:
     ) -> None:
         """Load the pretrained layers and read all texts once."""
         torch.manual_seed(recipe.seed)
+        keep_freed_memory()
         self._recipe = recipe
         self._chance = random.Random(recipe.seed)
-        self._experts = [e for e in corpus.experts.values() if e.role in (Role.OFFICIAL, Role.TRAIN)]
+        self._experts = [e for e in corpus.experts.values() if e.role in SHOWN]
         self._descriptors = [[reader.ids(text) for text in descriptors(expert)] for expert in self._experts]
         self._prompts = [reader.prompt_ids(example.text) for example in examples]
         row = {expert.name: place for place, expert in enumerate(self._experts)}
@@ -132,7 +138,8 @@ class Trainer:
         self.model.train()
         started = time.perf_counter()
         for step in range(1, steps + 1):
-            loss = loss_of()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._recipe.bfloat16):
+                loss = loss_of()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
