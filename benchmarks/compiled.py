@@ -16,12 +16,13 @@ QUESTION = "The base alone: eager, compiled, and in the Expert System"
 SETUPS = {
     "vLLM, eager": Setup(flavour=Flavour.PLAIN),
     "vLLM, compiled": Setup(flavour=Flavour.PLAIN, compiled=True),
+    "vLLM, compiled, our packed product": Setup(flavour=Flavour.PLAIN, compiled=True, packed=True),
     "Expert System": Setup(flavour=Flavour.EXPERTS),
 }
 
 
 def measure(options: Options) -> Answer:
-    """All three alive at once, measured in turn."""
+    """All alive at once, measured in turn."""
     shelf = Shelf(options.base, options.work)
     shelf.home.mkdir(parents=True, exist_ok=True)
     vocabulary = describe_base(options.base).architecture.vocabulary

@@ -152,8 +152,9 @@ def environment(setup: Setup) -> dict[str, str]:
     if not setup.bytecode:
         kept |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/nonexistent"}
     if setup.flavour is not Flavour.EXPERTS:
+        if not setup.packed:
+            kept["VLLM_PLUGINS"] = ""
         kept |= {
-            "VLLM_PLUGINS": "",
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
             "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
             "VLLM_NO_USAGE_STATS": "1",

@@ -46,6 +46,8 @@ class Setup:
     """Whether Python may read what set-up has compiled of the imports."""
     compiled: bool = False
     """Run the base through torch.compile instead of eagerly; vLLM without LoRA only."""
+    packed: bool = False
+    """Let the base have the packed BF16 product of our plugin; vLLM without LoRA only."""
     adapters: Sequence[str] = ()
     """Loaded at the start, by engines that cannot load any later."""
     gguf: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,7 +50,9 @@ KINDS = {
     Kind.BEFORE: 1,
     Kind.LOG: 1,
 }
-"""Each kind and its share."""
+"""Each kind and its share in what is measured."""
+PRACTISED = {**KINDS, Kind.PLAIN: 6, Kind.TERSE: 2, Kind.TYPOS: 5, Kind.CASE: 2, Kind.BEFORE: 3}
+"""Shares in training: more of what is hard to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +74,11 @@ class Amounts:
     official: int
     topic: int
     none: int
+    kinds: Mapping[Kind, int]
 
 
-TRAINING = Amounts(official=36, topic=14, none=30)
-MEASURING = Amounts(official=10, topic=4, none=8)
+TRAINING = Amounts(official=36, topic=16, none=30, kinds=PRACTISED)
+MEASURING = Amounts(official=10, topic=4, none=8, kinds=KINDS)
 
 
 def generate(corpus: Corpus, split: Split, amounts: Amounts, seed: int = SEED) -> tuple[Example, ...]:
@@ -85,7 +88,7 @@ def generate(corpus: Corpus, split: Split, amounts: Amounts, seed: int = SEED) -
         if template.split is not split:
             continue
         chance = random.Random(f"{seed} {split} {template.text}")
-        for example in _variants(corpus, template, _amount(corpus, template, amounts), chance):
+        for example in _variants(corpus, template, amounts, chance):
             found.setdefault(example.text, example)
     for example in _noise(corpus, split, amounts.none * NOISE_SHARE, random.Random(f"{seed} {split} noise")):
         found.setdefault(example.text, example)
@@ -113,8 +116,9 @@ def _amount(corpus: Corpus, template: Template, amounts: Amounts) -> int:
     return amounts.official if official else amounts.topic
 
 
-def _variants(corpus: Corpus, template: Template, amount: int, chance: random.Random) -> Iterator[Example]:
-    kinds = [Kind.PLAIN, *chance.choices(list(KINDS), list(KINDS.values()), k=amount - 1)]
+def _variants(corpus: Corpus, template: Template, amounts: Amounts, chance: random.Random) -> Iterator[Example]:
+    others = _amount(corpus, template, amounts) - 1
+    kinds = [Kind.PLAIN, *chance.choices(list(amounts.kinds), list(amounts.kinds.values()), k=others)]
     for kind in kinds:
         text = fill(template.text, corpus, chance)
         yield Example(

@@ -49,7 +49,7 @@ class Recipe:
     bfloat16: bool = True
     """Of products; weights and optimiser are FP32."""
     distil_steps: int = 120
-    steps: int = 700
+    steps: int = 1_000
     batch: int = 64
     experts: int = 48
     """Experts shown in a step."""
