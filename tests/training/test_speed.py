@@ -12,6 +12,7 @@ from expert_system.training.speed import keep_freed_memory
 from tests.training.trainkit import make_base, make_recipe, record, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rslora", "dora", "ia3", "soft_prompt"])
 def test_compiled_layers_take_the_same_steps(kind: str, tmp_path: Path) -> None:
     """Only rounding may differ: in FP32 the losses agree to 1e-4 for every kind of adapter."""
