@@ -123,11 +123,7 @@ def _tell(outcome: Outcome, store: Store, *, as_json: bool) -> None:
     from expert_system.cli.exits import exit_code
 
     if outcome.installed:
-        from expert_system import config, telemetry
-        from expert_system.app import embed_descriptors
-
-        telemetry.log_nowhere()  # what was installed is told below
-        embed_descriptors(config.read().config, store)
+        _embed(store)
     bases = store.home.installed_bases()
     installed = [describe(expert, store.record(expert.digest), bases) for expert in outcome.installed]
     kept = [{"name": record.name, "version": record.version, "digest": record.digest} for record in outcome.kept]
@@ -147,6 +143,19 @@ def _tell(outcome: Outcome, store: Store, *, as_json: bool) -> None:
         note(f"{name} stays as it is: {error}")
     if outcome.failed:
         raise typer.Exit(exit_code(outcome.failed[0][1]))
+
+
+def _embed(store: Store) -> None:
+    """Embed descriptors for the router; one that is damaged keeps nobody from installing."""
+    from expert_system import config, telemetry
+    from expert_system.app import embed_descriptors
+    from expert_system.errors import ConfigError
+
+    telemetry.log_nowhere()  # what was installed is told, no more
+    try:
+        embed_descriptors(config.read().config, store)
+    except ConfigError as error:
+        note(f"the router cannot read the new experts yet: {error}")
 
 
 def _pairs(mirrors: list[str] | None) -> list[tuple[str, str]]:
