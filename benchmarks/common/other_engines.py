@@ -145,7 +145,10 @@ class LlamaEngine(NoAttaching):
             *("-t", threads, "-tb", threads),
             stdout=2,
         )
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        # A connection of its own for each request: the server is stopped now and then, and closes idle ones when it goes on.
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(force_close=True)
+        )
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._healthy():  # noqa: ASYNC110 - another program; it sends no event
                 await asyncio.sleep(0.2)
@@ -178,10 +181,20 @@ class LlamaEngine(NoAttaching):
             "return_tokens": True,
             "lora": [{"id": self._names.index(name), "scale": weight} for name, weight in members],
         }
+        produced = 0
+        event: dict[str, Any] = {}
         async with self._session.post(f"{self._url}/completion", json=body) as answer:
             answer.raise_for_status()
             async for line in answer.content:
-                if line.startswith(b"data: "):
-                    event = json.loads(line[len(b"data: ") :])
-                    if event.get("tokens") and not event.get("stop"):
-                        yield len(event["tokens"])
+                if not line.startswith(b"data: "):
+                    continue
+                event = json.loads(line[len(b"data: ") :])
+                # Bytes that are no whole character yet are held back, at the end too; there the server tells the number.
+                seen = (
+                    event.get("tokens_predicted", 0) if event.get("stop") else produced + len(event.get("tokens", ()))
+                )
+                if seen > produced:
+                    yield seen - produced
+                    produced = seen
+        if produced != tokens:
+            raise RuntimeError(f"llama.cpp's server answered {produced} of {tokens} tokens, at the end {event}")
