@@ -11,9 +11,9 @@ import pytest
 
 from expert_system.errors import ConfigError
 from expert_system.training.router.corpus import DATA, Corpus, Role, Split, read_corpus
-from expert_system.training.router.examples import Amounts, Kind, generate
+from expert_system.training.router.examples import KINDS, Amounts, Kind, generate
 
-FEW = Amounts(official=2, topic=2, none=2)
+FEW = Amounts(official=2, topic=2, none=2, kinds=KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_examples(corpus: Corpus) -> None:
 
 def test_every_gap_is_filled_and_every_kind_occurs(corpus: Corpus) -> None:
     """No example shows a template's gap; all ways of telling are used."""
-    examples = generate(corpus, Split.TEST, Amounts(official=10, topic=2, none=4))
+    examples = generate(corpus, Split.TEST, Amounts(official=10, topic=2, none=4, kinds=KINDS))
 
     gap = re.compile(r"\{(" + "|".join(corpus.slots) + r")\}")
     assert [] == [example.text for example in examples if gap.search(example.text)]

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 from expert_system.routing import windows
 from expert_system.routing.encoder import Encoder
 from expert_system.training.router.corpus import Corpus, Role, Split, read_corpus
-from expert_system.training.router.examples import Amounts, generate
+from expert_system.training.router.examples import KINDS, Amounts, generate
 from expert_system.training.router.fit import Recipe, Report, Trainer
 from expert_system.training.router.labels import labels_of, targets_of
 from expert_system.training.router.model import RouterModel, Source, Trunk
@@ -63,7 +63,7 @@ def trained(corpus: Corpus) -> tuple[RouterModel, list[Report]]:
         max_tokens=RECIPE.max_tokens,
     )
     reports: list[Report] = []
-    examples = generate(corpus, Split.TRAIN, Amounts(official=1, topic=1, none=1))[:40]
+    examples = generate(corpus, Split.TRAIN, Amounts(official=1, topic=1, none=1, kinds=KINDS))[:40]
     trainer = Trainer(RECIPE, RandomSource(folder=MODEL), reader, corpus, labels_of(corpus), examples)
     return trainer.run(reports.append), reports
 
@@ -102,7 +102,7 @@ def test_targets_are_distributions_over_the_heads_labels(corpus: Corpus) -> None
     """Two experts share a head's target; none needed is "none" of need."""
     labels = labels_of(corpus)
     both = next(
-        e for e in generate(read_corpus(), Split.TRAIN, Amounts(official=1, topic=1, none=1)) if len(e.experts) == 2
+        e for e in generate(read_corpus(), Split.TRAIN, Amounts(official=1, topic=1, none=1, kinds=KINDS)) if len(e.experts) == 2
     )
 
     targets = targets_of(both, read_corpus(), labels)
