@@ -189,10 +189,10 @@ class LlamaEngine(NoAttaching):
                 if not line.startswith(b"data: "):
                     continue
                 event = json.loads(line[len(b"data: ") :])
-                # Bytes that are no whole character yet are held back, at the end too; there the server tells the number.
-                seen = (
-                    event.get("tokens_predicted", 0) if event.get("stop") else produced + len(event.get("tokens", ()))
-                )
+                # Bytes that are no whole character yet are held back, to the end; and an answer that is no text as a whole,
+                # as random weights give, ends with an error after its last token instead of with their number.
+                ended = event.get("stop") or (produced and "error" in event)
+                seen = tokens if ended else produced + len(event.get("tokens", ()))
                 if seen > produced:
                     yield seen - produced
                     produced = seen
