@@ -40,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     about = {"machine": machine.describe(), "short": False, "command": "python -m benchmarks.router_accuracy"}
     started = time.perf_counter()
-    answer = measure([load_model(folder) for folder in given.model or [ROOT / "router_models" / "v1"]])
+    answer = measure([load_model(folder) for folder in given.model or [ROOT / "router_models" / "v2"]])
     content = report.result("router_accuracy", QUESTION, answer, about)
     content["took_s"] = round(time.perf_counter() - started)
     report.show(content)

@@ -83,7 +83,7 @@ def bindings() -> list[Binding]:
 def main() -> None:
     """Measure and write one result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.router_latency", description=QUESTION)
-    parser.add_argument("--model", type=Path, default=ROOT / "router_models" / "v1", help="folder of a router model")
+    parser.add_argument("--model", type=Path, default=ROOT / "router_models" / "v2", help="folder of a router model")
     home = Path(os.environ.get("EXPERT_HOME") or Path.home() / ".expert")
     parser.add_argument("--base", type=Path, default=home / "bases" / BASE, help="folder of the engine's base")
     parser.add_argument("--short", action="store_true", help="fewer prompts")

@@ -27,7 +27,7 @@ from expert_system.routing.prompt import Prompt, read_prompt
 from expert_system.routing.score import Calibration, scores
 from expert_system.training.router.corpus import Corpus, Role, Split
 from expert_system.training.router.evaluate import Outcome, by, figures
-from expert_system.training.router.examples import MEASURING, Example, generate
+from expert_system.training.router.examples import MEASURING, Example, generate, read_translations
 from expert_system.training.router.manifests import manifest_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en",)
 """What the encoder reads: its source is an English model."""
+UNSEEN_COUNT = 3
+"""A calibration prompt for an expert that the encoder never saw counts so often: what is installed later is like it."""
 READINGS = 51
 """Of one text, to tell how long reading takes."""
 
@@ -126,7 +128,9 @@ def calibrated(encoder: Encoder, corpus: Corpus, official: Mapping[str, Manifest
         catalogue_of(corpus, known, official, encoder, share=0.4),
         catalogue_of(corpus, (Role.OFFICIAL,), official, encoder),
     ]
-    cases = [case for catalogue in catalogues for case in cases_of(reads, catalogue)]
+    unseen = {name for name, expert in corpus.experts.items() if expert.role is Role.CALIBRATION}
+    counted = [read for read in reads for _ in range(UNSEEN_COUNT if unseen & {*read.example.experts} else 1)]
+    cases = [case for catalogue in catalogues for case in cases_of(counted, catalogue)]
     fitted = fit_weights(cases, FEATURES)
     calibration = Calibration(
         version=encoder.version,
@@ -154,11 +158,13 @@ def evaluated(
     wide = outcomes_of(reads, everybody, calibration)
     added = {name for name, expert in corpus.experts.items() if expert.role is Role.TEST}
     unseen = [found for found in wide if added & found.right]
+    translated = outcomes_of(read_all(encoder, read_translations()), everybody, calibration)
     return {
         "all_experts": {"experts": len(everybody), **figures(wide).json()},
         "official_only": {"experts": len(alone), **figures(outcomes_of(reads, alone, calibration)).json()},
         "added_after_training": {"experts": len(added), **figures(unseen).json()},
         "by_language": _json(by(wide, lambda example: example.language)),
+        "same_prompts_by_language": _json(by(translated, lambda example: example.language)),
         "by_kind": _json(by(wide, lambda example: example.kind)),
         "by_family": _json(by(wide, lambda example: example.family)),
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 REPORT_EVERY_STEPS = 10
 
-Model = Annotated[Path, typer.Option("--model", help="The router model's folder, such as router_models/v1.")]
+Model = Annotated[Path, typer.Option("--model", help="The router model's folder, such as router_models/v2.")]
 Experts = Annotated[
     Path, typer.Option("--experts", help="Folder with the official experts' folders.", show_default="experts/")
 ]

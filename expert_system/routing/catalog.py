@@ -23,10 +23,10 @@ from expert_system.package.fields import split_range
 from expert_system.package.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest_bytes
 from expert_system.package.stored import StoredExpert
 from expert_system.routing.interface import Floats
-from expert_system.routing.words import ALSO, index_phrases, tokens_of
+from expert_system.routing.words import ALSO, index_phrases, stems_of, tokens_of
 
 MAX_EXAMPLES = 11
-"""Positive descriptors of an expert besides its description; more are left out, so that scoring stays in time."""
+"""Examples of an expert that are looked at; more are left out, so that scoring stays in time."""
 MAX_NEGATIVES = 6
 MAX_CATALOGUE = 5_000
 """Experts in one catalogue."""
@@ -70,15 +70,19 @@ class Vectors:
     """The embedded descriptors of one expert, each row of unit length."""
 
     positive: Floats
-    """(1 + examples, dimension); the first is the description's."""
+    """(texts, dimension); the first is the description's."""
     negative: Floats
     """(negative examples, dimension); may be empty."""
 
 
 def descriptors_of(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The texts to embed: description and examples, and negative examples."""
+    """The texts to embed: description, examples and all keywords as one text; and negative examples."""
     routing = manifest.routing
-    return (routing.description, *routing.examples[:MAX_EXAMPLES]), routing.negative_examples[:MAX_NEGATIVES]
+    keywords = (", ".join(routing.keywords),) if routing.keywords else ()
+    return (
+        (routing.description, *routing.examples[:MAX_EXAMPLES], *keywords),
+        routing.negative_examples[:MAX_NEGATIVES],
+    )
 
 
 class Catalogue:
@@ -175,6 +179,18 @@ class Catalogue:
             for keyword in {" ".join(tokens_of(word)) for word in entry.manifest.routing.keywords}:
                 found.setdefault(keyword, []).append(row)
         return {keyword: np.array(rows, dtype=np.intp) for keyword, rows in found.items() if keyword}
+
+    @cached_property
+    def stems(self) -> Mapping[str, tuple[NDArray[np.intp], float]]:
+        """Beginning of a word -> rows of the experts whose descriptors have it, and how rare it is, from 0 to 1."""
+        found: dict[str, list[int]] = {}
+        for row, entry in enumerate(self.entries):
+            for stem in stems_of(tokens_of(" ".join(descriptors_of(entry.manifest)[0]))):
+                found.setdefault(stem, []).append(row)
+        most = np.log(len(self.entries) + 1.0)
+        return {
+            stem: (np.array(rows, dtype=np.intp), float(1.0 - np.log(len(rows)) / most)) for stem, rows in found.items()
+        }
 
     @cached_property
     def constants(self) -> Floats:

@@ -14,16 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expert_system.domain import Digest
-from expert_system.routing.catalog import HEADS, KINDS, Catalogue
+from expert_system.routing.catalog import HEADS, Catalogue
 from expert_system.routing.interface import NEED, NEEDED, NONE, Floats, Reading
 from expert_system.routing.prompt import Prompt
-from expert_system.routing.words import is_asked, phrases_of
+from expert_system.routing.words import is_asked, phrases_of, stems_of
 
 FULL_KEYWORDS = 3
 """Keywords of one expert after which more say nothing new."""
+FULL_WORDS = 2.0
+"""Rarities of words shared with an expert's descriptors, added up, after which more say nothing new."""
 
 MEANING: dict[str, str] = {
-    "best_similarity": "highest cosine to the expert's description and examples",
+    "best_similarity": "highest cosine to the expert's description, examples and keywords",
     "mean_similarity": "mean cosine to them",
     "description_similarity": "cosine to the description alone",
     "rank_margin": "best_similarity above that of the best other expert; below 0 for all but the first",
@@ -51,6 +53,7 @@ MEANING: dict[str, str] = {
     "data_agreement": "1 when the prompt carries data of one of its formats or technologies",
     "keyword_hits": "keywords found, 3 count as 1",
     "keyword_rarity": "1 for a found keyword that no other expert has, towards 0 for one that all have",
+    "descriptor_words": "words shared with its description, examples and keywords, each by its rarity",
     "language_same": "probability of the prompt's language when the expert has it as a capability",
     "language_differs": "that probability when the expert has other languages",
     "foreign": "probability of a language that the encoder does not read; the same for all experts",
@@ -166,6 +169,7 @@ def _names(table: Floats, prompt: Prompt, catalogue: Catalogue) -> None:
             rarity[rows] = np.maximum(rarity[rows], 1.0 - (len(rows) - 1) / len(catalogue))
     table[:, _COLUMN["keyword_hits"]] = np.minimum(1.0, hits / FULL_KEYWORDS)
     table[:, _COLUMN["keyword_rarity"]] = rarity
+    table[:, _COLUMN["descriptor_words"]] = _shared_words(prompt, catalogue)
     for kind in ("format", "tech"):
         table[:, _COLUMN[f"{kind}_asked"]] = _any(catalogue, kind, asked)
     for kind in ("format", "tech", "language"):
@@ -177,6 +181,17 @@ def _names(table: Floats, prompt: Prompt, catalogue: Catalogue) -> None:
     table[:, _COLUMN["data_agreement"]] = np.maximum(
         _any(catalogue, "format", prompt.carried), _any(catalogue, "tech", prompt.carried)
     )
+
+
+def _shared_words(prompt: Prompt, catalogue: Catalogue) -> Floats:
+    """(n,), 0 to 1: also names that no keyword is, which the encoder's small vocabulary knows by their parts only."""
+    shared = np.zeros(len(catalogue), dtype=np.float32)
+    for stem in sorted(stems_of(prompt.tokens)):
+        known = catalogue.stems.get(stem)
+        if known is not None:
+            shared[known[0]] += known[1]
+    found: Floats = np.minimum(np.float32(1.0), shared / np.float32(FULL_WORDS))
+    return found
 
 
 def _language(table: Floats, prompt: Prompt, catalogue: Catalogue, languages: Collection[str]) -> None:
@@ -198,6 +213,6 @@ def _is_named(catalogue: Catalogue, kind: str, capabilities: Collection[str]) ->
 
 def _any(catalogue: Catalogue, kind: str, capabilities: Collection[str]) -> Floats:
     """(n,), 1 for each expert with one of these capabilities of this kind."""
-    if kind not in KINDS or not catalogue.labels[kind]:
+    if not any(found.startswith(f"{kind}:") for found in capabilities):  # most prompts name nothing of most kinds
         return np.zeros(len(catalogue), dtype=np.float32)
     return (catalogue.having[kind] @ _is_named(catalogue, kind, capabilities).astype(np.float32) > 0).astype(np.float32)

@@ -128,6 +128,23 @@ FILLING = frozenset(
 """What may stand between the two: "as a valid JSON"."""
 
 
+STEM = 5
+"""Letters of a word that count when topics are compared: "weld", "welds" and "welding" are nearly one."""
+_SMALL = (
+    "about after all and any are back before between can could did does each explain find for from get give had has have "
+    "her his how into its just make many more most much need not now one only our out over please shall should show some "
+    "take tell than thank thanks that the their them then there they this two use want was were what when where which "
+    "who why will with without work works would write you your"
+)
+SMALL_WORDS = frozenset(_SMALL.split())
+"""Words in requests of every kind; they tell nothing about a topic, however few experts' descriptions have them."""
+
+
+def stems_of(tokens: Iterable[str]) -> frozenset[str]:
+    """The beginnings of the words that may tell a topic: three letters or more, no small words."""
+    return frozenset(token[:STEM] for token in tokens if len(token) > 2 and token not in SMALL_WORDS)
+
+
 def tokens_of(text: str) -> tuple[str, ...]:
     """The words of a text, in lower case; hyphens and points part words."""
     return tuple(TOKEN.findall(text.lower()))

@@ -60,3 +60,10 @@ def test_the_number_of_descriptors_is_bounded() -> None:
     positive, negative = descriptors_of(entry.manifest)
 
     assert (1 + MAX_EXAMPLES, MAX_NEGATIVES) == (len(positive), len(negative))
+
+
+def test_keywords_are_one_descriptor() -> None:
+    """They tell of more than a sentence does; an expert without any has no empty text."""
+    described = [descriptors_of(make_entry("a", keywords=keywords).manifest)[0] for keywords in (["hive", "bee"], [])]
+
+    assert [("Does a.", "please a", "hive, bee"), ("Does a.", "please a")] == described

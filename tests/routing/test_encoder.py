@@ -18,7 +18,7 @@ from expert_system.errors import ConfigError
 from expert_system.routing.encoder import HEADS, Encoder
 from expert_system.routing.interface import NEED, NEEDED, NONE
 
-MODEL = Path(__file__).resolve().parents[2] / "router_models" / "v1"
+MODEL = Path(__file__).resolve().parents[2] / "router_models" / "v2"
 
 
 @cache

@@ -131,3 +131,18 @@ def test_every_value_is_finite_and_repeatable(text: str) -> None:
     assert (4, len(FEATURES)) == table.shape
     assert np.isfinite(table).all()
     assert np.array_equal(table, table_of(text))
+
+
+def test_words_of_descriptors_count_by_their_rarity() -> None:
+    """A rare word of one expert alone counts most, inflected or not; small words and those of all experts never."""
+    catalogue = make_catalogue(
+        [
+            make_entry("bees", description="Keeps bees in wooden hives.", keywords=["queen"]),
+            make_entry("wood", description="Builds wooden chairs."),
+        ]
+    )
+    column = FEATURES.index("descriptor_words")
+
+    assert table_of("two queens", catalogue)[:, column].tolist() == [0.5, 0.0]
+    assert 0.0 < table_of("my wooden thing", catalogue)[0, column] < 0.5
+    assert not table_of("what should you make with them", catalogue)[:, column].any()

@@ -42,7 +42,7 @@ ABSTAINED = {
 
 @pytest.fixture(scope="module")
 def router(official: tuple[Entry, ...]) -> Router:
-    model = load_model(MODELS / "v1")
+    model = load_model(MODELS / "v2")
     found = Router(model.encoder, model.calibration, Source(entries=lambda: official))
     found.refresh()
     return found

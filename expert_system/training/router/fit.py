@@ -42,16 +42,17 @@ REPLACED = 0.4
 class Recipe:
     """Everything that decides what is learned."""
 
-    layers: tuple[int, ...] = (0, 1, 3, 5)
+    layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     """Layers of MiniLM that are kept."""
     dimension: int = 128
     max_tokens: int = 64
     bfloat16: bool = True
     """Of products; weights and optimiser are FP32."""
     distil_steps: int = 120
+    """Where layers are left out; the whole MiniLM agrees with itself."""
     steps: int = 1_000
     batch: int = 64
-    experts: int = 48
+    experts: int = 64
     """Experts shown in a step."""
     descriptors: int = 2
     """Descriptors of each that are shown."""
@@ -59,7 +60,7 @@ class Recipe:
     """Experts right for a prompt of the batch that are not shown, so that it learns to be near none."""
     scale: float = 20.0
     """Multiplies cosines before the softmax."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     head_learning_rate: float = 2e-3
     distil_learning_rate: float = 5e-4
     head_weight: float = 0.5
@@ -114,15 +115,16 @@ class Trainer:
         self._bar = torch.nn.Parameter(torch.tensor(0.45))
 
     def run(self, report: Callable[[Report], None]) -> RouterModel:
-        """Distil, then contrast."""
+        """Distil where layers are missing, then contrast."""
         recipe = self._recipe
-        self._stage(
-            "distil",
-            recipe.distil_steps,
-            recipe.distil_learning_rate,
-            lambda: self._distil_loss(max(1, recipe.batch // 4)),
-            report,
-        )
+        if len(recipe.layers) < TEACHER_LAYERS:
+            self._stage(
+                "distil",
+                recipe.distil_steps,
+                recipe.distil_learning_rate,
+                lambda: self._distil_loss(max(1, recipe.batch // 4)),
+                report,
+            )
         self._stage("contrast", recipe.steps, recipe.learning_rate, self._loss, report)
         return self.model.eval()
 

@@ -45,8 +45,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(b, t, hidden) -> (b, t, hidden); `mask` is (b, 1, 1, t), true for tokens."""
         batch, length, _ = x.shape
-        parts = self.qkv(x).view(batch, length, 3, ATTENTION_HEADS, -1).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
+        query, key, value = self.qkv(x).view(batch, length, 3, ATTENTION_HEADS, -1).permute(2, 0, 3, 1, 4)
+        # Written out: on a CPU the fused attention's backward pass takes longer than all else for rows as short as ours.
+        weights = query @ key.transpose(-1, -2) * (HIDDEN // ATTENTION_HEADS) ** -0.5
+        attended = weights.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype) @ value
         attended = attended.transpose(1, 2).reshape(batch, length, HIDDEN)
         x = self.norm(x + self.dropout(self.out(attended)))
         return self.last_norm(x + self.dropout(self.down(functional.gelu(self.up(x)))))

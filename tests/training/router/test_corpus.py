@@ -11,7 +11,7 @@ import pytest
 
 from expert_system.errors import ConfigError
 from expert_system.training.router.corpus import DATA, Corpus, Role, Split, read_corpus
-from expert_system.training.router.examples import KINDS, Amounts, Kind, generate
+from expert_system.training.router.examples import KINDS, Amounts, Kind, generate, read_translations
 
 FEW = Amounts(official=2, topic=2, none=2, kinds=KINDS)
 
@@ -53,6 +53,35 @@ def test_held_out_experts_have_prompts_in_their_own_split_only(corpus: Corpus) -
         assert {split} == splits
 
 
+def test_no_training_template_is_nearly_one_that_is_held_out(corpus: Corpus) -> None:
+    """Issue A6: apart by template; the same words in another order or with one of many changed would not be."""
+    held_out = [words_of(t.text) for t in corpus.templates if t.split is not Split.TRAIN]
+    written = {words_of(t.text): t.text for t in corpus.templates if t.split is Split.TRAIN}
+
+    near = [text for own, text in written.items() for other in held_out if len(own & other) >= 0.8 * len(own | other)]
+
+    assert [] == near
+
+
+def test_what_encoders_practise_on_stands_in_no_measured_catalogue(corpus: Corpus) -> None:
+    """No expert of another role shares a name, description or example with one of the test."""
+    added = [expert for expert in corpus.experts.values() if expert.role is Role.TEST]
+    others = [expert for expert in corpus.experts.values() if expert.role is not Role.TEST]
+    known = {text for expert in others for text in (expert.name, expert.description, *expert.examples)}
+
+    assert set() == known & {text for expert in added for text in (expert.name, expert.description, *expert.examples)}
+
+
+def test_translations_are_for_measuring_only(corpus: Corpus) -> None:
+    """Each prompt stands in every language, names known experts and is no template."""
+    examples = read_translations()
+    languages = [example.language for example in examples]
+
+    assert 1 == len({languages.count(language) for language in languages})
+    assert {name for example in examples for name in example.experts} <= corpus.experts.keys()
+    assert set() == {example.text.lower() for example in examples} & {t.text.lower() for t in corpus.templates}
+
+
 def test_frames_of_paraphrases_are_apart_too(corpus: Corpus) -> None:
     """A polite phrase of the test split is in no other."""
     for parts in corpus.wraps.values():
@@ -83,6 +112,11 @@ def test_every_gap_is_filled_and_every_kind_occurs(corpus: Corpus) -> None:
     gap = re.compile(r"\{(" + "|".join(corpus.slots) + r")\}")
     assert [] == [example.text for example in examples if gap.search(example.text)]
     assert set(Kind) == {example.kind for example in examples}
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Its words without points, in small letters."""
+    return frozenset(word.strip(".,?!:;").lower() for word in text.split())
 
 
 def _overlap(one: str, other: str) -> float:

@@ -22,7 +22,7 @@ from expert_system.training.router.model import RouterModel, Source, Trunk
 from expert_system.training.router.reader import Reader, in_groups, padded
 from expert_system.training.router.release import write_model
 
-MODEL = Path(__file__).resolve().parents[3] / "router_models" / "v1"
+MODEL = Path(__file__).resolve().parents[3] / "router_models" / "v2"
 RECIPE = Recipe(layers=(0,), dimension=16, max_tokens=24, distil_steps=2, steps=2, batch=4, experts=3, descriptors=1)
 
 
@@ -102,7 +102,9 @@ def test_targets_are_distributions_over_the_heads_labels(corpus: Corpus) -> None
     """Two experts share a head's target; none needed is "none" of need."""
     labels = labels_of(corpus)
     both = next(
-        e for e in generate(read_corpus(), Split.TRAIN, Amounts(official=1, topic=1, none=1, kinds=KINDS)) if len(e.experts) == 2
+        e
+        for e in generate(read_corpus(), Split.TRAIN, Amounts(official=1, topic=1, none=1, kinds=KINDS))
+        if len(e.experts) == 2
     )
 
     targets = targets_of(both, read_corpus(), labels)
