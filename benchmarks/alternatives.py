@@ -24,7 +24,7 @@ def measure(options: Options) -> Answer:
     """Measure whoever is there."""
     shelf = Shelf(options.base, options.work)
     names = shelf.names(EXPERTS)
-    tokens = options.answer_tokens(64, 32)
+    tokens = options.answer_tokens(64, 16)
     rounds = options.choose(3, 1)
     workloads: list[tuple[str, list[Members]]] = [
         (str(count), distinct(names, count, concurrency))
