@@ -17,6 +17,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt(3)."""
 NEVER_TRIM = 2**31 - 1
 TOP_PAD_BYTES = 256 << 20
+MAX_GRAPHS = 64
+"""Graphs of one function; beyond them it would run uncompiled."""
 
 
 def keep_freed_memory() -> None:
@@ -40,6 +42,7 @@ def compile_layers(model: Any) -> None:
     Raises:
         ConfigError: no C++ compiler is here, which the generated code needs on a CPU.
     """
+    import torch._dynamo
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -50,5 +53,7 @@ def compile_layers(model: Any) -> None:
             raise ConfigError(
                 'compile needs a C++ compiler (Debian: g++); install one or train with "compile": false'
             ) from missing
+    # DoRA compiles a graph for each shape of projection, twice: with and without gradients.
+    torch._dynamo.config.recompile_limit = MAX_GRAPHS
     for layer in model.get_base_model().get_decoder().layers:
         layer.compile(dynamic=True)
