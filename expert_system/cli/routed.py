@@ -27,7 +27,7 @@ from expert_system.routing.prompt import Prompt, read_prompt
 from expert_system.routing.score import Calibration, scores
 from expert_system.training.router.corpus import Corpus, Role, Split
 from expert_system.training.router.evaluate import Outcome, by, figures
-from expert_system.training.router.examples import MEASURING, Example, generate, read_translations
+from expert_system.training.router.examples import MEASURING, Example, generate, read_fresh, read_translations
 from expert_system.training.router.manifests import manifest_of
 
 if TYPE_CHECKING:
@@ -158,11 +158,14 @@ def evaluated(
     wide = outcomes_of(reads, everybody, calibration)
     added = {name for name, expert in corpus.experts.items() if expert.role is Role.TEST}
     unseen = [found for found in wide if added & found.right]
+    fresh = outcomes_of(read_all(encoder, read_fresh()), everybody, calibration)
     translated = outcomes_of(read_all(encoder, read_translations()), everybody, calibration)
     return {
         "all_experts": {"experts": len(everybody), **figures(wide).json()},
         "official_only": {"experts": len(alone), **figures(outcomes_of(reads, alone, calibration)).json()},
         "added_after_training": {"experts": len(added), **figures(unseen).json()},
+        "written_afterwards": figures(fresh).json(),
+        "written_afterwards_added": figures([found for found in fresh if added & found.right]).json(),
         "by_language": _json(by(wide, lambda example: example.language)),
         "same_prompts_by_language": _json(by(translated, lambda example: example.language)),
         "by_kind": _json(by(wide, lambda example: example.kind)),

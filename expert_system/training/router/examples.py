@@ -19,6 +19,7 @@ from expert_system.training.router.corpus import DATA, Corpus, Role, Split, Temp
 
 SEED = 20261122
 TRANSLATIONS_FILE = "languages.json"
+FRESH_FILE = "fresh.json"
 MAX_LOG_LINES = 60
 NOISE_SHARE = 6
 """As many logs and random texts as so many templates would give."""
@@ -100,9 +101,18 @@ def generate(corpus: Corpus, split: Split, amounts: Amounts, seed: int = SEED) -
     return tuple(examples)
 
 
-def read_translations(folder: Path = DATA) -> tuple[Example, ...]:
+def read_translations() -> tuple[Example, ...]:
     """A few prompts in several languages each, for measuring only: they tell what reading English alone costs."""
-    content = json.loads((folder / TRANSLATIONS_FILE).read_bytes())
+    return _read(DATA / TRANSLATIONS_FILE)
+
+
+def read_fresh() -> tuple[Example, ...]:
+    """Whole prompts written once the model was finished, for measuring only: nothing was chosen by them."""
+    return _read(DATA / FRESH_FILE)
+
+
+def _read(file: Path) -> tuple[Example, ...]:
+    content = json.loads(file.read_bytes())
     return tuple(
         Example(
             text=text,

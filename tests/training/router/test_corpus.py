@@ -11,7 +11,7 @@ import pytest
 
 from expert_system.errors import ConfigError
 from expert_system.training.router.corpus import DATA, Corpus, Role, Split, read_corpus
-from expert_system.training.router.examples import KINDS, Amounts, Kind, generate, read_translations
+from expert_system.training.router.examples import KINDS, Amounts, Kind, generate, read_fresh, read_translations
 
 FEW = Amounts(official=2, topic=2, none=2, kinds=KINDS)
 
@@ -80,6 +80,16 @@ def test_translations_are_for_measuring_only(corpus: Corpus) -> None:
     assert 1 == len({languages.count(language) for language in languages})
     assert {name for example in examples for name in example.experts} <= corpus.experts.keys()
     assert set() == {example.text.lower() for example in examples} & {t.text.lower() for t in corpus.templates}
+
+
+def test_fresh_prompts_are_for_measuring_only(corpus: Corpus) -> None:
+    """Each names known experts, and none is a template or a descriptor's example."""
+    examples = read_fresh()
+    known = {t.text.lower() for t in corpus.templates}
+    known |= {text.lower() for expert in corpus.experts.values() for text in expert.examples}
+
+    assert {name for example in examples for name in example.experts} <= corpus.experts.keys()
+    assert set() == {example.text.lower() for example in examples} & known
 
 
 def test_frames_of_paraphrases_are_apart_too(corpus: Corpus) -> None:
