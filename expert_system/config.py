@@ -74,6 +74,7 @@ class EngineSettings(Section):
     base: str = "smollm2-135m-instruct"
     """A folder, a name under $EXPERT_HOME/bases, or a Hugging Face name."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """auto: the base's own, or float32 on x86 processors without AVX-512, which would emulate it."""
     max_loras: int = Field(default=16, ge=1)
     """Slots: expert sets that can run in one batch."""
     max_lora_rank: int = Field(default=256, ge=1)

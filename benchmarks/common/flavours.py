@@ -76,7 +76,7 @@ class VanillaEngine(NoAttaching):
         setup = self._setup
         arguments: dict[str, Any] = {
             "model": str(self._base),
-            "dtype": "bfloat16",
+            "dtype": setup.dtype,
             "max_num_seqs": setup.max_sequences,
             "max_num_batched_tokens": setup.step_tokens,
             "max_model_len": setup.context_tokens,
@@ -142,7 +142,7 @@ class ExpertEngine:
             home=home,
             base=base,
             base_name=base.name,
-            dtype="bfloat16",
+            dtype=setup.dtype,
             slots=setup.slots,
             max_rank=setup.max_rank,
             max_sequences=setup.max_sequences,

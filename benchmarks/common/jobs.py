@@ -34,6 +34,8 @@ class Setup:
     """One engine."""
 
     flavour: Flavour
+    dtype: str = "bfloat16"
+    """Of vLLM's engines, ours included."""
     slots: int = 16
     max_rank: int = 256
     max_sequences: int = 32

@@ -25,6 +25,7 @@ class VllmSettings:
     """Folder of the base; names and hub ids are resolved by the caller."""
     base_name: str
     dtype: str = "auto"
+    """auto: the base's own, or float32 where the processor would emulate it."""
     slots: int = DEFAULT_SLOTS
     """Expert sets in one batch; vLLM's max_loras."""
     max_rank: int = DEFAULT_MAX_RANK

@@ -51,13 +51,15 @@ def environment(settings: VllmSettings) -> dict[str, str]:
 
 def engine_arguments(settings: VllmSettings) -> dict[str, Any]:
     """vLLM's engine arguments."""
+    from expert_system.engine import precision
+
     rank = next((rank for rank in LORA_RANKS if rank >= settings.max_rank), None)
     if rank is None:
         raise ConfigError(f"max_lora_rank is {settings.max_rank}; vLLM allows at most {LORA_RANKS[-1]}")
     arguments: dict[str, Any] = {
         "model": str(settings.base),
         "served_model_name": settings.base_name,
-        "dtype": settings.dtype,
+        "dtype": precision.chosen(settings.dtype),
         "enable_lora": True,
         "max_loras": settings.slots,
         "max_lora_rank": rank,

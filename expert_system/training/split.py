@@ -11,11 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.training.composed import Composed, Head, Pair
+from expert_system.training.composed import Composed, Head
 from expert_system.training.families import SLOT, Family, Field, Group, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from random import Random
 
@@ -40,8 +39,6 @@ class Split:
     families: tuple[Family, ...]
     composed: Composed | None
     """What further families are made of, if any."""
-    pools: Mapping[str, Sequence[str]]
-    """Values that this part draws from instead of the shared pools."""
 
     def family(self, rng: Random) -> Family:
         """Choose a family, or make one."""
@@ -64,7 +61,6 @@ def read_split(path: Path) -> Split:
         noise=tuple(data["noise"]),
         families=tuple(_family(family) for family in data["families"]),
         composed=_composed(data["composed"]) if "composed" in data else None,
-        pools=data.get("pools", {}),
     )
 
 
@@ -72,20 +68,7 @@ def _composed(data: dict[str, Any]) -> Composed:
     heads = tuple(
         Head(field=_field(entry["keys"][0], entry), clauses=tuple(entry["clause"])) for entry in data["heads"]
     )
-    pairs = tuple(_pair(entry) for entry in data["pairs"])
-    return Composed(share=data["share"], things=tuple(data["things"]), heads=heads, pairs=pairs)
-
-
-def _pair(data: dict[str, Any]) -> Pair:
-    """Read a pair; its slots get the names of its fields, which are their first keys."""
-    names = {slot: field["keys"][0] for slot, field in data["fields"].items()}
-    return Pair(
-        fields=tuple(_field(names[slot], field) for slot, field in data["fields"].items()),
-        say=tuple(
-            SLOT.sub(lambda match: f"{{{names.get(match.group(1), match.group(1))}}}", wording)
-            for wording in data["say"]
-        ),
-    )
+    return Composed(share=data["share"], things=tuple(data["things"]), heads=heads)
 
 
 def _family(data: dict[str, Any]) -> Family:

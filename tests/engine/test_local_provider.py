@@ -71,7 +71,7 @@ def test_our_own_engine_answers_an_author_under_the_schema(
     )
 
     async def run() -> None:
-        app = App(config, lambda _: _Started(tiny_llama.engine))  # type: ignore[arg-type, return-value]
+        app = App(config, lambda _: _Started(tiny_llama.engine))
         async with running(app) as server, AsyncClient(server.target) as client:
             provider = open_provider(LOCAL, completing(client, base))
 

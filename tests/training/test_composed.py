@@ -1,4 +1,4 @@
-"""Families made on the spot: every wording can be filled, and a pair is told side by side."""
+"""Families made on the spot: every wording can be filled."""
 
 from __future__ import annotations
 
@@ -37,19 +37,3 @@ def test_each_field_of_a_family_has_a_name_of_its_own(families: list[Family]) ->
         names = [field.name for field in family.fields]
 
         assert len(set(names)) == len(names)
-
-
-def test_the_fields_of_a_pair_are_told_in_one_sentence(splits: dict[str, Split], families: list[Family]) -> None:
-    """Side by side is the point of a pair: only the wording tells which value is whose."""
-    composed = splits[TRAIN].composed
-    assert composed is not None
-    pairs = [tuple(field.name for field in pair.fields) for pair in composed.pairs]
-    together = [
-        slots
-        for family in families
-        for lead in family.leads
-        if len(slots := [slot.split("__")[1] for slot in SLOT.findall(lead)]) == 2
-    ]
-
-    assert all(len(pair) == 2 for pair in pairs)
-    assert {frozenset(pair) for pair in pairs} <= {frozenset(slots) for slots in together}

@@ -40,8 +40,6 @@ def wordings(split: Split) -> set[str]:
             found |= {*field.say, *field.yes, *field.no, *field.each}
     for head in split.composed.heads if split.composed else ():
         found |= {*head.clauses, *head.field.say, *head.field.yes, *head.field.no, *head.field.each}
-    for pair in split.composed.pairs if split.composed else ():
-        found |= set(pair.say)
     return found
 
 
@@ -139,16 +137,6 @@ def test_long_pools_are_cut_in_two(pools: dict[str, list[str]]) -> None:
 
     assert long
     assert all(set() == set(seen.pool(name)) & set(held_out.pool(name)) for name in long)
-
-
-def test_the_own_pools_of_training_hold_nothing_held_out(pools: dict[str, list[str]], splits: dict[str, Split]) -> None:
-    """Training draws from wider pools of its own; what the long shared pools hold out stays out of them."""
-    own, held_out = splits[TRAIN].pools, Grammar(pools=pools, held_out=True)
-    long = [name for name in own if len(pools.get(name, ())) >= HELD_OUT_POOL]
-
-    assert long
-    assert all(set() == set(own[name]) & set(held_out.pool(name)) for name in long)
-    assert {} == splits[TEST].pools == splits[VALIDATION].pools
 
 
 def test_training_has_the_contract_and_at_least_ten_paraphrases(

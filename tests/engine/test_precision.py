@@ -1,0 +1,27 @@
+"""Which number format the engine computes in, without an engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from expert_system.engine import precision
+
+
+@pytest.mark.parametrize("capability", ["DEFAULT", "NO AVX", "AVX2"])
+def test_a_processor_that_would_emulate_bf16_gets_fp32(capability: str) -> None:
+    """decisions/0012: there FP32 is the faster one."""
+    assert "float32" == precision.on_cpu("auto", machine="x86_64", capability=capability)
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability"), [("x86_64", "AVX512"), ("aarch64", "DEFAULT"), ("aarch64", "SVE256")]
+)
+def test_every_other_processor_keeps_the_format_of_the_base(machine: str, capability: str) -> None:
+    """decisions/0012: what was not measured stays vLLM's choice."""
+    assert "auto" == precision.on_cpu("auto", machine=machine, capability=capability)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_a_format_that_was_asked_for_is_used_anywhere(dtype: str) -> None:
+    """The user decides."""
+    assert dtype == precision.on_cpu(dtype, machine="x86_64", capability="AVX2")
