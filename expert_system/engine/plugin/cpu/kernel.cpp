@@ -22,7 +22,12 @@ namespace {
 
 constexpr int64_t kColumns = 6;    // mapped.py: a, b, rank, dora, ia3, 0
 constexpr int64_t kRowBlock = 8;   // rows that share one pass over an adapter's weights
-constexpr int kWide = 16;          // floats of one vector
+// Floats of one vector, and vectors of sums held at once: both fill half of what the registers hold.
+#ifdef __AVX512F__
+constexpr int kWide = 16;
+#else
+constexpr int kWide = 8;
+#endif
 constexpr int64_t kStream = 2048;  // columns that a single row works on at once; their sums fit the first cache
 
 typedef float Floats __attribute__((vector_size(4 * kWide)));
@@ -79,7 +84,8 @@ struct Chunk<at::BFloat16> {
 #endif
 };
 
-// The sums of the elements of each of sixteen vectors, in their order.
+// The sums of the elements of each of kWide vectors, in their order.
+#ifdef __AVX512F__
 inline Floats sums_of(const Floats* v) {
   Floats a[8], b[4], c[2];
   for (int i = 0; i < 8; ++i)
@@ -94,6 +100,19 @@ inline Floats sums_of(const Floats* v) {
   return __builtin_shufflevector(c[0], c[1], 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
          __builtin_shufflevector(c[0], c[1], 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
+#else
+inline Floats sums_of(const Floats* v) {
+  Floats a[4], b[2];
+  for (int i = 0; i < 4; ++i)
+    a[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15);
+  for (int i = 0; i < 2; ++i)
+    b[i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 1, 4, 5, 8, 9, 12, 13) +
+           __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 3, 6, 7, 10, 11, 14, 15);
+  return __builtin_shufflevector(b[0], b[1], 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(b[0], b[1], 1, 3, 5, 7, 9, 11, 13, 15);
+}
+#endif
 
 // One slice of a packed layer: its row in every expert's table, and its columns of y.
 struct Slice {
@@ -123,7 +142,7 @@ struct Step {
   const int64_t* rows;
 };
 
-// h[t][r] = weight * x[t] . a[r] for the Rows rows from `first`; h has `stride` columns. Sixteen sums are kept at once;
+// h[t][r] = weight * x[t] . a[r] for the Rows rows from `first`; h has `stride` columns. kWide sums are kept at once;
 // rows past the last one, of x or of a, repeat the last and are not written.
 template <typename T, int Rows>
 void shrink_rows(const T* const* x, int64_t n, const T* a, int64_t rank, int64_t inputs, float weight, float* h, int64_t stride) {
@@ -153,7 +172,7 @@ void shrink_rows(const T* const* x, int64_t n, const T* a, int64_t rank, int64_t
 // The same for one row, which has too little work per weight to hide how long memory takes: a is read as one stream.
 template <typename T>
 void shrink_row(const T* x, const T* a, int64_t rank, int64_t inputs, float weight, float* h) {
-  constexpr int kTogether = 4;
+  constexpr int kUnrolled = 4, kTogether = kWide / kUnrolled;
   constexpr int64_t size = Chunk<T>::size;
   const int64_t whole = inputs - inputs % size;
   for (int64_t first = 0; first < rank; first += kTogether) {
@@ -162,10 +181,10 @@ void shrink_row(const T* x, const T* a, int64_t rank, int64_t inputs, float weig
     Floats partial[kWide] = {};
     for (int j = 0; j < kTogether; ++j) {
       int64_t i = 0;
-      for (; i + kTogether * size <= whole; i += kTogether * size)
-        for (int u = 0; u < kTogether; ++u)
-          Chunk<T>(weights[j] + i + u * size).add_product(partial[kTogether * j + u], Chunk<T>(x + i + u * size));
-      for (; i < whole; i += size) Chunk<T>(weights[j] + i).add_product(partial[kTogether * j], Chunk<T>(x + i));
+      for (; i + kUnrolled * size <= whole; i += kUnrolled * size)
+        for (int u = 0; u < kUnrolled; ++u)
+          Chunk<T>(weights[j] + i + u * size).add_product(partial[kUnrolled * j + u], Chunk<T>(x + i + u * size));
+      for (; i < whole; i += size) Chunk<T>(weights[j] + i).add_product(partial[kUnrolled * j], Chunk<T>(x + i));
     }
     float sums[kWide];
     store(sums, sums_of(partial));
@@ -209,7 +228,7 @@ void expand_tile(T* const* y, const T* const* b, const float* h, int64_t ranks, 
 
 template <typename T, int Rows>
 void expand_rows(T* const* y, const T* const* b, const float* h, int64_t ranks, int64_t size) {
-  constexpr int kVectors = 16 / Rows;
+  constexpr int kVectors = kWide / Rows;
   int64_t column = 0;
   for (; column + kVectors * kWide <= size; column += kVectors * kWide) expand_tile<T, Rows, kVectors>(y, b, h, ranks, column);
   for (; column + kWide <= size; column += kWide) expand_tile<T, Rows, 1>(y, b, h, ranks, column);
