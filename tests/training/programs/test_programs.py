@@ -105,13 +105,6 @@ def test_the_recipe_for_the_larger_base_has_the_same_data(name: str, recipe_of: 
     assert "qwen3-0.6b" == larger.training.base
 
 
-def test_every_other_kind_of_adapter_has_a_demonstration(experts: Path) -> None:
-    """Issue A7: DoRA, IA³ and a soft prompt each occur in at least one shipped or demonstration expert."""
-    kinds = {read_recipe(file).training.adapter for file in experts.glob("demo-*/recipe.json")}
-
-    assert {"dora", "ia3", "soft_prompt"} <= kinds
-
-
 def test_an_unknown_option_is_refused(recipe_of: Recipes, experts: Path) -> None:
     """A recipe that is read is a recipe that is obeyed."""
     section: Any = recipe_of("expert-retail").dataset
