@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from expert_system import config
 from expert_system.engine import precision
@@ -61,15 +58,10 @@ def main(name: str, work: Path, recipe: str = RECIPE) -> int:
 def settled(recipe: Path) -> None:
     """Compute in FP32 where this processor would emulate BF16, which takes several times as long."""
     content = json.loads(recipe.read_text())
-    how = content["training"]
-    how["precision"] = _precision(how["precision"])
+    here = precision.chosen(precision.AUTO)
+    if here != precision.AUTO:
+        content["training"]["precision"] = here
     recipe.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _precision(wanted: str) -> str:
-    capability = torch.backends.cpu.get_cpu_capability()
-    here = precision.on_cpu(precision.AUTO, machine=platform.machine(), capability=capability)
-    return wanted if torch.cuda.is_available() or here == precision.AUTO else here
 
 
 def score(evaluation: dict[str, Any]) -> dict[str, float]:

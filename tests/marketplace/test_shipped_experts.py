@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from expert_system.marketplace.store import Store
 from expert_system.marketplace.verify import Fetched, VerifiedPackage
 from expert_system.package.binding import AdapterType
 
-EXPERTS = Path(__file__).resolve().parents[2] / "experts"
+ROOT = Path(__file__).resolve().parents[2]
+EXPERTS = ROOT / "experts"
+KEYS = ROOT / "expert_system" / "marketplace" / "official_keys.json"
 SIGNED = sorted(folder for folder in EXPERTS.iterdir() if folder.name != "template")
 
 
@@ -30,7 +33,12 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VerifiedPack
 
 def test_every_expert_passes_every_step_under_an_official_key(verified: dict[str, VerifiedPackage]) -> None:
     """formats.md 4.1-4.9; set-up installs the official ones in the same way."""
-    assert [folder.name for folder in SIGNED] == list(verified)
+    assert {folder.name.removeprefix("expert-") for folder in SIGNED} == {
+        package.manifest.name.removeprefix("expert-") for package in verified.values()
+    }
+    assert {package.keyid for package in verified.values()} <= {
+        key["keyid"] for key in json.loads(KEYS.read_text())["keys"]
+    }
 
 
 def test_every_kind_of_adapter_occurs(verified: dict[str, VerifiedPackage]) -> None:

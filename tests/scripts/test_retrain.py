@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from expert_system.engine import precision
 from scripts.lib import retrain
 
 
@@ -41,13 +42,8 @@ def test_another_score_or_other_data_are_not(again: dict[str, Any], data: list[s
 def test_a_processor_that_emulates_bf16_trains_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """decisions/0012: the recipe's copy says so, and nothing else in it changes."""
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps({"training": {"precision": "bfloat16", "seed": 1}}))
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    retrain.settled(recipe)
-    assert {"training": {"precision": "float32", "seed": 1}} == json.loads(recipe.read_text())
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
-    recipe.write_text(json.dumps({"training": {"precision": "bfloat16"}}))
-    retrain.settled(recipe)
-    assert {"training": {"precision": "bfloat16"}} == json.loads(recipe.read_text())
+    for here, expected in (("float32", "float32"), (precision.AUTO, "bfloat16")):
+        recipe.write_text(json.dumps({"training": {"precision": "bfloat16", "seed": 1}}))
+        monkeypatch.setattr(precision, "chosen", lambda _, here=here: here)
+        retrain.settled(recipe)
+        assert {"training": {"precision": expected, "seed": 1}} == json.loads(recipe.read_text())
