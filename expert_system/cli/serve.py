@@ -30,7 +30,12 @@ def serve(
         typer.Option("--metrics-port", help="Answer /metrics there; 0 takes a free one.", show_default=False),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)
+        str | None,
+        typer.Option(
+            "--dtype",
+            help="auto, bfloat16, float16 or float32; auto is the base's own, but float32 where a CPU emulates BF16.",
+            show_default=False,
+        ),
     ] = None,
     max_loras: Annotated[
         int | None, typer.Option("--max-loras", help="Slots: expert sets in one batch.", show_default=False)

@@ -13,7 +13,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from expert_system.engine import quiet, worker_place
+from expert_system.engine import compiler, quiet, worker_place
 from expert_system.engine.interface import ServedBase
 from expert_system.engine.settings import VllmSettings
 from expert_system.errors import ConfigError, EngineError
@@ -88,6 +88,7 @@ async def launch(settings: VllmSettings) -> AsyncLLM:
         quiet.log_to(settings.log)
     os.environ.update(environment(settings))
     await asyncio.to_thread(_build_kernel)
+    await asyncio.to_thread(_do_without_compiler)
     building = asyncio.create_task(asyncio.to_thread(_build, settings))
     try:
         return await asyncio.shield(building)
@@ -122,6 +123,15 @@ def _build_kernel() -> None:
         build.build()
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         logging.getLogger(__name__).warning("going on with the slower reference arithmetic: %s", error)
+
+
+def _do_without_compiler() -> None:
+    """Let vLLM's own compiled functions run as they are written where nothing can compile them."""
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu() and (problem := compiler.problem()):
+        logging.getLogger(__name__).warning("vLLM's own functions run uncompiled, which is slower: %s", problem)
+        os.environ.update(compiler.UNCOMPILED)
 
 
 def _build(settings: VllmSettings) -> AsyncLLM:

@@ -10,6 +10,8 @@ import kit
 import pytest
 import tiny
 
+from expert_system.engine import compiler
+
 INSTALLED_HOME = os.environ.get("EXPERT_HOME", "~/.expert")
 """Read before any test changes it."""
 SLOTS = 13
@@ -19,13 +21,19 @@ SLOTS = 13
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
     """A tiny Llama with biases in its attention, FP32, with experts of every kind."""
-    yield from _tiny("llama", tmp_path_factory)
+    yield from _kept(_tiny("llama", tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
-    """A tiny Qwen3, FP32, with experts of every kind."""
-    yield from _tiny("qwen3", tmp_path_factory)
+    """A tiny Qwen3, FP32, with experts of every kind, started as where there is no C++ compiler."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", "false")
+        for name in compiler.UNCOMPILED:
+            patch.setenv(name, "0")
+        bench = _tiny("qwen3", tmp_path_factory)
+        assert {name: os.environ[name] for name in compiler.UNCOMPILED} == compiler.UNCOMPILED
+    yield from _kept(bench)
 
 
 @pytest.fixture(scope="session", params=["llama", "qwen3"])
@@ -35,14 +43,18 @@ def bench(request: pytest.FixtureRequest) -> kit.Bench:
     return found
 
 
-def _tiny(architecture: str, factory: pytest.TempPathFactory) -> Iterator[kit.Bench]:
+def _tiny(architecture: str, factory: pytest.TempPathFactory) -> kit.Bench:
     folder = factory.mktemp(architecture)
     base = tiny.make_base(folder / "home" / "bases" / f"tiny-{architecture}", architecture)
     bench = kit.start(
         folder / "home", base, dtype="float32", slots=SLOTS, kv_cache_bytes=64 * 1024**2, context_tokens=512
     )
+    _install_experts(bench, folder / "adapters")
+    return bench
+
+
+def _kept(bench: kit.Bench) -> Iterator[kit.Bench]:
     try:
-        _install_experts(bench, folder / "adapters")
         yield bench
     finally:
         kit.stop(bench)
