@@ -12,7 +12,7 @@ import pytest
 
 from expert_system.client import AsyncClient, Client, RequestFailed
 from expert_system.domain import Delta, Done, ExpertRef, Grammar, GrammarType, Message, Plan, Role
-from expert_system.testing.engine import FakeEngine
+from expert_system.testing.engine import FAKE_BASE, FakeEngine
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_experts_are_listed_loaded_pinned_and_unloaded_by_name(target: str
 
     assert ["expert-json", "expert-other-base", "expert-sql"] == [expert.name for expert in before.experts]
     assert [True, False, True] == [expert.loadable for expert in before.experts]
-    assert (0, 4) == (before.slots_used, before.slots)
+    assert (0, 4, FAKE_BASE.dtype) == (before.slots_used, before.slots, before.dtype)
     assert (True, True, True) == (loaded.expert.loaded, loaded.expert.in_slot, loaded.load_s > 0)
     assert (True, ["expert-sql"]) == (pinned.pinned, [expert.name for expert in held.experts])
     assert (False, False) == (unpinned.pinned, gone.loaded)

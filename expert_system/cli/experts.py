@@ -41,11 +41,12 @@ def list_experts(
                 "base_digest": found.base_digest,
                 "slots": found.slots,
                 "slots_used": found.slots_used,
+                "dtype": found.dtype,
                 "experts": [expert_json(expert) for expert in found.experts],
             }
         )
         return
-    note(f"{found.base}: {found.slots_used} of {found.slots} slots in use")
+    note(f"{found.base} in {found.dtype}: {found.slots_used} of {found.slots} slots in use")
     table(
         ["name", "version", "digest", "where", "pinned", "memory", "verified"],
         [

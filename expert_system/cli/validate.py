@@ -152,6 +152,7 @@ def subject_of(stored: StoredExpert, served: ExpertList) -> Subject:
         base_digest=served.base_digest,
         quantization=binding.validated_on[0],
         adapters=adapters,
+        dtype=served.dtype,
     )
 
 

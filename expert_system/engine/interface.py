@@ -33,6 +33,8 @@ class ServedBase:
     max_rank: int
     """Most ranks that one set may need in any module."""
     vocabulary: int
+    dtype: str
+    """Number format that the engine computes in, such as `bfloat16`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

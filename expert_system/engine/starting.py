@@ -178,6 +178,7 @@ def served_base(settings: VllmSettings, llm: AsyncLLM) -> ServedBase:
         slots=settings.slots,
         max_rank=settings.max_rank,
         vocabulary=model.get_vocab_size(),
+        dtype=str(model.dtype).removeprefix("torch."),
     )
 
 

@@ -111,6 +111,8 @@ class ExpertList:
     base_digest: Digest
     slots: int
     slots_used: int
+    dtype: str
+    """Number format that the engine computes in, such as `bfloat16`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,4 +262,5 @@ def listed(response: expert_pb2.ListResponse) -> ExpertList:
         base_digest=Digest(response.base_digest),
         slots=response.slots,
         slots_used=response.slots_used,
+        dtype=response.dtype,
     )

@@ -93,6 +93,7 @@ class ExpertServicer(expert_pb2_grpc.ExpertServiceServicer):
                 base_digest=found.base.digest,
                 slots=found.base.slots,
                 slots_used=found.slots_used,
+                dtype=found.base.dtype,
             )
 
     async def Get(self, request: expert_pb2.GetRequest, context: Context) -> expert_pb2.GetResponse:  # noqa: N802

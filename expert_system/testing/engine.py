@@ -34,6 +34,7 @@ FAKE_BASE = ServedBase(
     slots=4,
     max_rank=64,
     vocabulary=256,
+    dtype="float32",
 )
 
 

@@ -54,7 +54,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{count} {kind}" for kind, count in report["checks"].items())
     how = (
         f"{report['held_out_examples']} held-out cases ({counts}) from {report['held_out_source']}, answered greedily by "
-        f"the served engine with at most {report['sampling']['max_tokens']} tokens on {report['evaluated_at']}; "
+        f"the served engine in {report['dtype']} with at most {report['sampling']['max_tokens']} tokens on {report['evaluated_at']}; "
         f"{report['few_shot_examples']} worked examples for the base; 95% bootstrap intervals. "
         f"`{report['primary']}` decides."
     )

@@ -62,6 +62,8 @@ class Subject:
     quantization: Quantization
     adapters: Mapping[str, str]
     """Each of its adapter_model.safetensors for this base, and its sha256."""
+    dtype: str
+    """Number format that the server computed in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ def report_of(
         "command": command,
         "held_out_source": held.source,
         "few_shot_examples": len(held.shots),
+        "dtype": subject.dtype,
         "sampling": {"temperature": TEMPERATURE, "max_tokens": max_tokens},
         "checks": _counted([case.kind for case in held.cases]),
         "refused_requests": {who: sum(bool(r.refused) for r in replies) for who, replies in results.replies.items()},

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from expert_system.rpc.pb.expert.v1 import types_pb2 as expert_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65xpert/v1/expert.proto\x12\texpert.v1\x1a\x15\x65xpert/v1/types.proto\"\x86\x02\n\x06\x45xpert\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12%\n\x08\x63\x61tegory\x18\x05 \x01(\x0e\x32\x13.expert.v1.Category\x12\x12\n\nload_order\x18\x06 \x01(\x05\x12\x10\n\x08verified\x18\x07 \x01(\x08\x12\x0e\n\x06loaded\x18\x08 \x01(\x08\x12\x0f\n\x07in_slot\x18\t \x01(\x08\x12\x0e\n\x06pinned\x18\n \x01(\x08\x12\x12\n\nsize_bytes\x18\x0b \x01(\x04\x12\x10\n\x08loadable\x18\x0c \x01(\x08\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"\"\n\x0bListRequest\x12\x13\n\x0bloaded_only\x18\x01 \x01(\x08\"x\n\x0cListResponse\x12\"\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x11.expert.v1.Expert\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_used\x18\x05 \x01(\x05\"2\n\nGetRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"0\n\x0bGetResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\"3\n\x0bLoadRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"_\n\x0cLoadResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x16\n\x0e\x61ttach_seconds\x18\x03 \x01(\x01\"5\n\rUnloadRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"3\n\x0eUnloadResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\"A\n\nPinRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\x12\r\n\x05unpin\x18\x02 \x01(\x08\"0\n\x0bPinResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert2\xac\x02\n\rExpertService\x12\x37\n\x04List\x12\x16.expert.v1.ListRequest\x1a\x17.expert.v1.ListResponse\x12\x34\n\x03Get\x12\x15.expert.v1.GetRequest\x1a\x16.expert.v1.GetResponse\x12\x37\n\x04Load\x12\x16.expert.v1.LoadRequest\x1a\x17.expert.v1.LoadResponse\x12=\n\x06Unload\x12\x18.expert.v1.UnloadRequest\x1a\x19.expert.v1.UnloadResponse\x12\x34\n\x03Pin\x12\x15.expert.v1.PinRequest\x1a\x16.expert.v1.PinResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65xpert/v1/expert.proto\x12\texpert.v1\x1a\x15\x65xpert/v1/types.proto\"\x86\x02\n\x06\x45xpert\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12%\n\x08\x63\x61tegory\x18\x05 \x01(\x0e\x32\x13.expert.v1.Category\x12\x12\n\nload_order\x18\x06 \x01(\x05\x12\x10\n\x08verified\x18\x07 \x01(\x08\x12\x0e\n\x06loaded\x18\x08 \x01(\x08\x12\x0f\n\x07in_slot\x18\t \x01(\x08\x12\x0e\n\x06pinned\x18\n \x01(\x08\x12\x12\n\nsize_bytes\x18\x0b \x01(\x04\x12\x10\n\x08loadable\x18\x0c \x01(\x08\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"\"\n\x0bListRequest\x12\x13\n\x0bloaded_only\x18\x01 \x01(\x08\"\x87\x01\n\x0cListResponse\x12\"\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x11.expert.v1.Expert\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_used\x18\x05 \x01(\x05\x12\r\n\x05\x64type\x18\x06 \x01(\t\"2\n\nGetRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"0\n\x0bGetResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\"3\n\x0bLoadRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"_\n\x0cLoadResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x16\n\x0e\x61ttach_seconds\x18\x03 \x01(\x01\"5\n\rUnloadRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\"3\n\x0eUnloadResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert\"A\n\nPinRequest\x12$\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x14.expert.v1.ExpertRef\x12\r\n\x05unpin\x18\x02 \x01(\x08\"0\n\x0bPinResponse\x12!\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x11.expert.v1.Expert2\xac\x02\n\rExpertService\x12\x37\n\x04List\x12\x16.expert.v1.ListRequest\x1a\x17.expert.v1.ListResponse\x12\x34\n\x03Get\x12\x15.expert.v1.GetRequest\x1a\x16.expert.v1.GetResponse\x12\x37\n\x04Load\x12\x16.expert.v1.LoadRequest\x1a\x17.expert.v1.LoadResponse\x12=\n\x06Unload\x12\x18.expert.v1.UnloadRequest\x1a\x19.expert.v1.UnloadResponse\x12\x34\n\x03Pin\x12\x15.expert.v1.PinRequest\x1a\x16.expert.v1.PinResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPERT']._serialized_end=323
   _globals['_LISTREQUEST']._serialized_start=325
   _globals['_LISTREQUEST']._serialized_end=359
-  _globals['_LISTRESPONSE']._serialized_start=361
-  _globals['_LISTRESPONSE']._serialized_end=481
-  _globals['_GETREQUEST']._serialized_start=483
-  _globals['_GETREQUEST']._serialized_end=533
-  _globals['_GETRESPONSE']._serialized_start=535
-  _globals['_GETRESPONSE']._serialized_end=583
-  _globals['_LOADREQUEST']._serialized_start=585
-  _globals['_LOADREQUEST']._serialized_end=636
-  _globals['_LOADRESPONSE']._serialized_start=638
-  _globals['_LOADRESPONSE']._serialized_end=733
-  _globals['_UNLOADREQUEST']._serialized_start=735
-  _globals['_UNLOADREQUEST']._serialized_end=788
-  _globals['_UNLOADRESPONSE']._serialized_start=790
-  _globals['_UNLOADRESPONSE']._serialized_end=841
-  _globals['_PINREQUEST']._serialized_start=843
-  _globals['_PINREQUEST']._serialized_end=908
-  _globals['_PINRESPONSE']._serialized_start=910
-  _globals['_PINRESPONSE']._serialized_end=958
-  _globals['_EXPERTSERVICE']._serialized_start=961
-  _globals['_EXPERTSERVICE']._serialized_end=1261
+  _globals['_LISTRESPONSE']._serialized_start=362
+  _globals['_LISTRESPONSE']._serialized_end=497
+  _globals['_GETREQUEST']._serialized_start=499
+  _globals['_GETREQUEST']._serialized_end=549
+  _globals['_GETRESPONSE']._serialized_start=551
+  _globals['_GETRESPONSE']._serialized_end=599
+  _globals['_LOADREQUEST']._serialized_start=601
+  _globals['_LOADREQUEST']._serialized_end=652
+  _globals['_LOADRESPONSE']._serialized_start=654
+  _globals['_LOADRESPONSE']._serialized_end=749
+  _globals['_UNLOADREQUEST']._serialized_start=751
+  _globals['_UNLOADREQUEST']._serialized_end=804
+  _globals['_UNLOADRESPONSE']._serialized_start=806
+  _globals['_UNLOADRESPONSE']._serialized_end=857
+  _globals['_PINREQUEST']._serialized_start=859
+  _globals['_PINREQUEST']._serialized_end=924
+  _globals['_PINRESPONSE']._serialized_start=926
+  _globals['_PINRESPONSE']._serialized_end=974
+  _globals['_EXPERTSERVICE']._serialized_start=977
+  _globals['_EXPERTSERVICE']._serialized_end=1277
 # @@protoc_insertion_point(module_scope)

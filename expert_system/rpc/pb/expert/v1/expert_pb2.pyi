@@ -44,18 +44,20 @@ class ListRequest(_message.Message):
     def __init__(self, loaded_only: bool = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("experts", "base", "base_digest", "slots", "slots_used")
+    __slots__ = ("experts", "base", "base_digest", "slots", "slots_used", "dtype")
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     BASE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     SLOTS_USED_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
     experts: _containers.RepeatedCompositeFieldContainer[Expert]
     base: str
     base_digest: str
     slots: int
     slots_used: int
-    def __init__(self, experts: _Optional[_Iterable[_Union[Expert, _Mapping]]] = ..., base: _Optional[str] = ..., base_digest: _Optional[str] = ..., slots: _Optional[int] = ..., slots_used: _Optional[int] = ...) -> None: ...
+    dtype: str
+    def __init__(self, experts: _Optional[_Iterable[_Union[Expert, _Mapping]]] = ..., base: _Optional[str] = ..., base_digest: _Optional[str] = ..., slots: _Optional[int] = ..., slots_used: _Optional[int] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("expert",)
