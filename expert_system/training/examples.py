@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from expert_system.training.grammar import Grammar
     from expert_system.training.split import Split
 
+MAX_PROMPT_CHARS = 560
+MAX_ANSWER_CHARS = 260
 LINES_SHARE = 0.3
 """Share of texts that are labelled lines instead of sentences."""
 GENERIC_SHARE = 0.25
@@ -54,7 +56,7 @@ def write_example(split: Split, grammar: Grammar, contract_share: float, rng: Ra
     while True:
         family = split.family(rng)
         text, stated = _text(split, family, grammar, rng)
-        asked = ask(family, stated, rng.choice(split.asks.counts), rng)
+        asked = ask(family, stated, rng.choice((2, 3, 3, 4, 4, 5, 6)), rng)
         if not asked.answer:
             continue
         separators = (",", ":") if rng.random() < COMPACT_SHARE else (", ", ": ")
@@ -63,7 +65,7 @@ def write_example(split: Split, grammar: Grammar, contract_share: float, rng: Ra
         written = {"schema": json.dumps(asked.schema, separators=separators, ensure_ascii=False), "text": text}
         prompt = fill(split.instructions[instruction], written)
         answer = render(asked.answer)
-        if len(prompt) <= split.asks.prompt_chars and len(answer) <= split.asks.answer_chars:
+        if len(prompt) <= MAX_PROMPT_CHARS and len(answer) <= MAX_ANSWER_CHARS:
             return Example(
                 family=family.name, instruction=instruction, prompt=prompt, schema=asked.schema, answer=answer
             )
