@@ -2,7 +2,7 @@
 
     Question -> key -> answers.jsonl (appended) -> Reply
 
-Promise: a question with the same messages, weights, base and sampling is asked once; a line is whole or it is not there.
+Promise: a question with the same messages, weights, base, number format and sampling is asked once; a line is whole or it is not there.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Question:
 
     messages: Messages
     base_digest: str
+    dtype: str
+    """Number format that the server computes in; it can decide a close token."""
     experts: tuple[Asked, ...] = ()
     """None of them asks the base alone."""
     grammar: Grammar | None = None
@@ -68,6 +70,7 @@ class Question:
         what: dict[str, Any] = {
             "messages": list(self.messages),
             "base": self.base_digest,
+            "dtype": self.dtype,
             "experts": [[asked.reference.partition("=")[2], asked.identity] for asked in self.experts],
             "temperature": TEMPERATURE,
             "max_tokens": self.max_tokens,

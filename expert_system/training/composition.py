@@ -200,6 +200,7 @@ class CompositionTest:
         return Question(
             messages=case.messages,
             base_digest=subjects[0].base_digest,
+            dtype=subjects[0].dtype,
             experts=tuple(subject.asked for subject in subjects),
             max_tokens=self._max_tokens,
         )

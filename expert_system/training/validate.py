@@ -97,6 +97,7 @@ def plan(held: HeldOut, subject: Subject, *, max_tokens: int, grammar: bool) -> 
         return Question(
             messages=messages,
             base_digest=subject.base_digest,
+            dtype=subject.dtype,
             experts=(subject.asked,) if expert else (),
             grammar=held_to,
             max_tokens=max_tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,17 @@ async def test_an_installed_expert_is_measured_and_not_touched(target: str, expe
     assert "expert-new 1.0.0 on tiny" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_an_answer_belongs_to_the_number_format_it_was_computed_in(expert: Path, tmp_path: Path) -> None:
+    """A run that goes on against a server of another format asks again, so that a report's `dtype` is true of it all."""
+    case = held_out(expert).cases[0]
+    question = Question(messages=case.messages, base_digest="0", dtype="bfloat16")
+    with AnswerBook(tmp_path) as book:
+        book.add(question, Reply(text="x", finish_reason="stop", completion_tokens=1))
+
+        assert book.get(question) is not None
+        assert book.get(replace(question, dtype="float32")) is None
+
+
 def test_two_evaluations_do_not_write_one_file(tmp_path: Path) -> None:
     """The second is told whom to wait for."""
     with AnswerBook(tmp_path), pytest.raises(ConfigError, match="another evaluation"):
@@ -227,7 +239,7 @@ def test_two_evaluations_do_not_write_one_file(tmp_path: Path) -> None:
 def test_a_question_without_an_answer_is_never_left_out(expert: Path, tmp_path: Path) -> None:
     """Judging half of the answers would be half of the truth."""
     held = held_out(expert)
-    questions = tuple(Question(messages=case.messages, base_digest="0") for case in held.cases)
+    questions = tuple(Question(messages=case.messages, base_digest="0", dtype="float32") for case in held.cases)
     with AnswerBook(tmp_path) as book:
         book.add(questions[0], Reply(text="x", finish_reason="stop", completion_tokens=1))
         with pytest.raises(ConfigError, match="5 of 6 questions"):
