@@ -18,6 +18,7 @@ from expert_system.cli.connect import Base, Dev, Place, Server, connected
 from expert_system.cli.screen import Json, note, result
 from expert_system.domain import Delta, Done, Grammar, GrammarType, Plan, PlannedExpert
 from expert_system.errors import InvalidRequest
+from expert_system.extraction import extractive
 
 if TYPE_CHECKING:
     from expert_system.client import Answer, AsyncClient
@@ -60,6 +61,10 @@ def generate(
     json_schema: Annotated[
         Path | None, typer.Option("--json-schema", help="The answer follows this JSON Schema.", show_default=False)
     ] = None,
+    quote: Annotated[
+        bool,
+        typer.Option("--quote", help="With --json-schema: strings and numbers of the answer stand in the prompt."),
+    ] = False,
     regex: Annotated[str | None, typer.Option("--regex", help="The answer matches this.", show_default=False)] = None,
     priority: Annotated[int, typer.Option("--priority", help="0 is most urgent, 9 least.")] = 5,
     timeout: Annotated[
@@ -71,6 +76,14 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Answer a prompt, streaming; it is one user message under the base's chat template unless --raw."""
+    if quote and json_schema is None:
+        raise typer.BadParameter("--quote needs --json-schema")
+    held_to = _grammar(json_schema, regex)
+
+    def made(text: str) -> dict[str, Any]:
+        grammar = extractive(held_to.source, text) if quote and held_to is not None else held_to
+        return asked(text, raw=raw, system=system) | {"grammar": grammar}
+
     options: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -83,7 +96,6 @@ def generate(
         "seed": seed,
         "stop": stop or None,
         "ignore_eos": ignore_eos or None,
-        "grammar": _grammar(json_schema, regex),
         "priority": priority,
         "timeout_s": timeout,
         "route": False if no_route else None,
@@ -92,7 +104,7 @@ def generate(
     if file is not None:
         if prompt is not None:
             raise typer.BadParameter("give a prompt or --file, not both")
-        tasks = batch.read(file, experts=expert or [], asked=lambda text: asked(text, raw=raw, system=system))
+        tasks = batch.read(file, experts=expert or [], asked=made)
         failures = asyncio.run(_batch(place, tasks, options))
         if failures:
             note(f"{failures} of {len(tasks)} lines failed")
@@ -101,7 +113,7 @@ def generate(
     if prompt is None:
         raise typer.BadParameter("give a prompt, or --file", param_hint="PROMPT")
     text = sys.stdin.read() if prompt == "-" else prompt
-    options |= asked(text, raw=raw, system=system) | {"experts": expert or []}
+    options |= made(text) | {"experts": expert or []}
     asyncio.run(_one(place, options, as_json=as_json))
 
 

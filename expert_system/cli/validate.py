@@ -45,6 +45,9 @@ def validate(
     grammar: Annotated[
         bool, typer.Option("--grammar", help="Also measure the expert held to each case's JSON Schema.")
     ] = False,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Also measure it held to the schema and to the words of the request.")
+    ] = False,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Of each answer.")] = MAX_TOKENS,
     out: Out = None,
     server: Server = None,
@@ -57,12 +60,15 @@ def validate(
     manifest.json are written. For an installed expert only the report is. Answers are kept as they come: a run that was
     cut off goes on where it stopped.
     """
+    if grammar and quote:
+        raise typer.BadParameter("give --grammar or --quote, not both; --quote holds to the schema too")
     asyncio.run(
         _validate(
             expert,
             Place(server=server, base=base),
             cases=cases,
             grammar=grammar,
+            quote=quote,
             max_tokens=max_tokens,
             out=out,
             as_json=as_json,
@@ -71,28 +77,37 @@ def validate(
 
 
 async def _validate(
-    expert: str, place: Place, *, cases: Path | None, grammar: bool, max_tokens: int, out: Path | None, as_json: bool
+    expert: str,
+    place: Place,
+    *,
+    cases: Path | None,
+    grammar: bool,
+    quote: bool,
+    max_tokens: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     from expert_system.cli.asking import ask_all
     from expert_system.training.answers import AnswerBook
     from expert_system.training.held_out import held_out
     from expert_system.training.report import write_report
-    from expert_system.training.validate import evaluation_of, judge, plan, record, report_of
+    from expert_system.training.validate import HeldTo, evaluation_of, judge, plan, record, report_of
 
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    held_to = HeldTo.QUOTES if quote else HeldTo.SCHEMA if grammar else None
     stored, folder = installed(expert)
     held = held_out(folder or stored.path, cases)
     room = out or evaluations() / f"{stored.manifest.name}-{stored.manifest.version}"
     async with connected(Place(server=place.server, base=place.base, dev=not stored.verified)) as client:
         subject = subject_of(stored, await client.experts())
-        asked = plan(held, subject, max_tokens=max_tokens, grammar=grammar)
+        asked = plan(held, subject, max_tokens=max_tokens, held_to=held_to)
         with AnswerBook(room) as book:
             for who, questions in asked.items():
                 await ask_all(client, questions, book, whom=who)
             results = await asyncio.to_thread(judge, held.cases, asked, book)
     evaluation = evaluation_of(held, subject, results, evaluated_at=started)
-    command = f"expert-cli validate --expert {expert}" + (" --grammar" if grammar else "")
-    report = report_of(held, subject, results, evaluation, command=command, max_tokens=max_tokens)
+    command = f"expert-cli validate --expert {expert}" + (" --grammar" if grammar else " --quote" if quote else "")
+    report = report_of(held, subject, results, evaluation, command=command, max_tokens=max_tokens, held_to=held_to)
     places = [room] if folder is None else [room, folder]
     if folder is not None:
         record(folder, evaluation, report)

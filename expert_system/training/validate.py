@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from expert_system.domain import Grammar, GrammarType
 from expert_system.errors import ConfigError
+from expert_system.extraction import extractive
 from expert_system.package.evidence import EVALUATION_FILE, Evaluation
 from expert_system.package.manifest import MANIFEST_FILE, dump_manifest, read_manifest
 from expert_system.training.answers import TEMPERATURE, Asked, Question
@@ -66,6 +68,14 @@ class Subject:
     """Number format that the server computed in."""
 
 
+class HeldTo(StrEnum):
+    """What the grammar allows that an expert may be measured with."""
+
+    SCHEMA = "schema"
+    QUOTES = "quotes"
+    """The schema, with strings and numbers that stand in the last message: see `expert_system.extraction`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """What each contender said and what that is worth, in the cases' order."""
@@ -79,27 +89,26 @@ def measured_adapters(binding: BaseBinding, files: Mapping[str, str]) -> dict[st
     return {path: files[path] for path in (f"{adapter.path}/{WEIGHTS}" for adapter in binding.adapters)}
 
 
-def plan(held: HeldOut, subject: Subject, *, max_tokens: int, grammar: bool) -> Plan:
+def plan(held: HeldOut, subject: Subject, *, max_tokens: int, held_to: HeldTo | None) -> Plan:
     """What to ask whom.
 
     Args:
         held: the cases and the worked examples.
         subject: the expert and the base.
         max_tokens: of each answer, at most.
-        grammar: also ask the expert held to each case's schema; every case needs one.
+        held_to: also ask the expert held to this; every case needs a schema.
 
     Raises:
         ConfigError: a case has no schema to be held to.
     """
 
-    def asked(messages: Any, *, expert: bool = False, schema: Any = None) -> Question:
-        held_to = None if schema is None else Grammar(type=GrammarType.JSON_SCHEMA, source=json.dumps(schema))
+    def asked(messages: Any, *, expert: bool = False, grammar: Grammar | None = None) -> Question:
         return Question(
             messages=messages,
             base_digest=subject.base_digest,
             dtype=subject.dtype,
             experts=(subject.asked,) if expert else (),
-            grammar=held_to,
+            grammar=grammar,
             max_tokens=max_tokens,
         )
 
@@ -107,11 +116,20 @@ def plan(held: HeldOut, subject: Subject, *, max_tokens: int, grammar: bool) -> 
     if held.shots:
         found[FEW_SHOT] = tuple(asked(few_shot(case, held.shots)) for case in held.cases)
     found[EXPERT] = tuple(asked(case.messages, expert=True) for case in held.cases)
-    if grammar:
-        if any(case.schema is None for case in held.cases):
-            raise ConfigError("a case has no schema, so there is no grammar to attach; leave --grammar out")
-        found[GRAMMAR] = tuple(asked(case.messages, expert=True, schema=case.schema) for case in held.cases)
+    if held_to is not None:
+        found[GRAMMAR] = tuple(
+            asked(case.messages, expert=True, grammar=_grammar(case, held_to)) for case in held.cases
+        )
     return found
+
+
+def _grammar(case: Case, held_to: HeldTo) -> Grammar:
+    if case.schema is None:
+        raise ConfigError("a case has no schema, so there is no grammar to attach; leave --grammar and --quote out")
+    schema = json.dumps(case.schema)
+    if held_to is HeldTo.SCHEMA:
+        return Grammar(type=GrammarType.JSON_SCHEMA, source=schema)
+    return extractive(schema, case.messages[-1]["content"])
 
 
 def judge(cases: Sequence[Case], asked: Plan, book: AnswerBook) -> Results:
@@ -154,7 +172,14 @@ def evaluation_of(held: HeldOut, subject: Subject, results: Results, *, evaluate
 
 
 def report_of(
-    held: HeldOut, subject: Subject, results: Results, evaluation: Evaluation, *, command: str, max_tokens: int
+    held: HeldOut,
+    subject: Subject,
+    results: Results,
+    evaluation: Evaluation,
+    *,
+    command: str,
+    max_tokens: int,
+    held_to: HeldTo | None,
 ) -> dict[str, Any]:
     """The whole report: the manifest's entry, and what people want to know besides."""
     verdicts = results.verdicts
@@ -171,6 +196,7 @@ def report_of(
         "few_shot_examples": len(held.shots),
         "dtype": subject.dtype,
         "sampling": {"temperature": TEMPERATURE, "max_tokens": max_tokens},
+        "grammar": held_to,
         "checks": _counted([case.kind for case in held.cases]),
         "refused_requests": {who: sum(bool(r.refused) for r in replies) for who, replies in results.replies.items()},
         "cut_off_answers": {

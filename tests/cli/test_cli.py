@@ -76,6 +76,24 @@ async def test_a_prompt_is_one_user_message_unless_raw(cli: Any, target: str, en
     assert [b"system: be brief\nuser: hello\n", b"hello", b"from stdin"] == prompts
 
 
+async def test_quote_holds_each_prompts_answer_to_its_own_words(
+    cli: Any, target: str, engine: FakeEngine, tmp_path: Path
+) -> None:
+    """--quote with --json-schema: a grammar for each prompt, of one line or of a file; alone it is refused."""
+    schema, file = tmp_path / "schema.json", tmp_path / "prompts.jsonl"
+    schema.write_text('{"type": "object", "properties": {"name": {"type": "string"}}}')
+    file.write_text('{"prompt": "Grace called"}\n{"prompt": "Alan"}\n')
+    held = ("--server", target, "--json-schema", str(schema), "--quote")
+
+    assert 0 == (await cli("generate", "Ada wrote", *held)).code
+    assert 0 == (await cli("generate", "--file", str(file), *held)).code
+    alone = await cli("generate", "Ada wrote", "--server", target, "--quote")
+
+    sources = [request.sampling.grammar.source for request in engine.seen if request.sampling.grammar]
+    assert {'"Ada"', '"Grace"', '"Alan"'} == {source.partition("w0 ::= ")[2].split(" ")[0].strip() for source in sources}
+    assert (2, True) == (alone.code, "--json-schema" in alone.err)
+
+
 async def test_a_file_gives_one_line_each_in_order_and_runs_them_together(
     cli: Any, target: str, engine: FakeEngine, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from expert_system.cli.asking import ask_all
 from expert_system.cli.connect import Place
 from expert_system.cli.validate import _validate, installed, subject_of
 from expert_system.client import AsyncClient
+from expert_system.domain import GrammarType
 from expert_system.errors import ConfigError, ExpertSystemError, PackageError
 from expert_system.package.check import check_proven
 from expert_system.package.manifest import read_manifest
@@ -72,7 +73,7 @@ async def target(start: Any) -> Any:
 
 
 async def run(target: str, folder: Path | str, **options: Any) -> None:
-    given = {"cases": None, "grammar": False, "max_tokens": 20, "out": None, "as_json": True, **options}
+    given = {"cases": None, "grammar": False, "quote": False, "max_tokens": 20, "out": None, "as_json": True, **options}
     await _validate(str(folder), Place(server=target), **given)
 
 
@@ -116,6 +117,19 @@ async def test_the_grammar_column_holds_the_expert_to_each_schema(
     assert [SCHEMA] * CASES == [json.loads(grammar.source) for grammar in sent]
     (evaluation,) = read_manifest(expert).quality_metrics
     assert [1.0] * 5 == [m.expert_with_grammar.value for m in evaluation.measures if m.expert_with_grammar]
+
+
+async def test_the_grammar_column_holds_the_expert_to_the_words_of_the_request(
+    target: str, expert: Path, engine: FakeEngine
+) -> None:
+    """--quote sends a grammar of the case's schema whose strings are runs of the request's words."""
+    await run(target, expert, quote=True)
+
+    sent = [request.sampling.grammar for request in engine.seen if request.sampling.grammar is not None]
+    assert {GrammarType.EBNF} == {grammar.type for grammar in sent}
+    assert CASES == len(sent)
+    assert all('"question" (" " w1)?' in grammar.source for grammar in sent)
+    assert "quotes" == json.loads((expert / "evaluation.json").read_text())["grammar"]
 
 
 async def test_a_run_that_was_cut_off_asks_only_what_is_missing(
@@ -201,7 +215,7 @@ async def test_another_package_under_the_same_name_is_refused(target: str, exper
     async with AsyncClient(target) as client:
         stored, _ = installed(str(expert))
         subject = subject_of(stored, await client.experts())
-        asked = plan(held_out(expert), subject, max_tokens=20, grammar=False)["expert"]
+        asked = plan(held_out(expert), subject, max_tokens=20, held_to=None)["expert"]
         (expert / "README.md").write_text("# another\n")
         installed(str(expert))
         with AnswerBook(tmp_path / "out") as book, pytest.raises(ConfigError, match="not what is measured"):
