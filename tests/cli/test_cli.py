@@ -90,7 +90,9 @@ async def test_quote_holds_each_prompts_answer_to_its_own_words(
     alone = await cli("generate", "Ada wrote", "--server", target, "--quote")
 
     sources = [request.sampling.grammar.source for request in engine.seen if request.sampling.grammar]
-    assert {'"Ada"', '"Grace"', '"Alan"'} == {source.partition("w0 ::= ")[2].split(" ")[0].strip() for source in sources}
+    assert {'"Ada"', '"Grace"', '"Alan"'} == {
+        source.partition("w0 ::= ")[2].split(" ")[0].strip() for source in sources
+    }
     assert (2, True) == (alone.code, "--json-schema" in alone.err)
 
 
