@@ -2,8 +2,8 @@
 
     JSON Schema + text -> EBNF -> Grammar, for a request's sampling parameters
 
-Promise: every string of an answer is a run of the text's words, to the letter; every number is one of the text's,
-thousands commas dropped; keys come in the schema's order; and the answer is valid against the schema.
+Promise: every string of an answer is empty or a run of the text's words, to the letter, and every number is one of the
+text's, thousands commas dropped, or any where the text has none; keys come in the schema's order, each as its schema says.
 The grammar says what can be quoted, not what is meant: choosing the right words stays with the model.
 """
 
@@ -64,10 +64,11 @@ def extractive(schema: str, text: str) -> Grammar:
         read = json.loads(schema)
     except ValueError as error:
         raise InvalidRequest("schema", f"is not JSON: {error}") from None
+    length = sum(1 for _ in _WORD.finditer(text))
+    if length > MAX_WORDS:
+        raise InvalidRequest("text", f"has {length} words and marks; {MAX_WORDS} at most")
     text = _without(read, text)
     words = list(_WORD.finditer(text))
-    if len(words) > MAX_WORDS:
-        raise InvalidRequest("text", f"has {len(words)} words and marks; {MAX_WORDS} at most")
     writer = _Writer(root=read, numbers=_numbers(text))
     top = writer.value(read, "schema")
     rules = [f"root ::= {top}", *writer.rules, *_spans(text, words)]
@@ -169,7 +170,7 @@ def _without(schema: Any, text: str) -> str:
     while at >= 0:
         try:
             found, length = json.JSONDecoder().raw_decode(text[at:])
-        except ValueError:
+        except (ValueError, RecursionError):
             found, length = None, 1
         if found == schema:
             return f"{text[:at]}\n{text[at + length :]}"

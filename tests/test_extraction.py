@@ -113,6 +113,11 @@ def test_the_schema_in_a_prompt_is_not_quoted_from() -> None:
     assert not allowed(schema, prompt, '{"v": "object"}')
 
 
+def test_braces_without_end_in_the_text_are_text() -> None:
+    """Looking for the schema in a prompt stumbles over nothing that a prompt can hold."""
+    assert allowed(of("string"), '{"a":' + "[" * 3000, '{"v": "a"}')
+
+
 @pytest.mark.parametrize(
     ("schema", "text", "named"),
     [

@@ -11,7 +11,7 @@ from expert_system.training.recipe import read_recipe
 
 EXPERTS = Path(__file__).resolve().parents[2] / "experts"
 OFFICIAL = sorted(EXPERTS.glob("expert-*"))
-OTHERS = sorted(path for path in EXPERTS.glob("*/recipe.*.json"))
+OTHERS = sorted(EXPERTS.glob("*/recipe.*.json"))
 
 
 @pytest.mark.parametrize("folder", OFFICIAL, ids=lambda folder: folder.name)
@@ -25,10 +25,9 @@ def test_every_official_expert_has_a_recipe_for_the_larger_base(folder: Path) ->
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_second_recipe_trains_on_the_same_data(path: Path) -> None:
-    """Two kinds, or two bases, are only comparable on one data set; where it is long, on its beginning."""
+    """Two kinds, or two bases, are only comparable on one data set."""
     first = json.loads(path.with_name("recipe.json").read_text())["dataset"]
     second = json.loads(path.read_text())["dataset"]
 
-    assert second["train"].pop("count") <= first["train"].pop("count")
     assert second == first
     assert read_recipe(path).training != read_recipe(path.with_name("recipe.json")).training
