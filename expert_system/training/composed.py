@@ -28,6 +28,10 @@ HEADS_OF_A_THING = (3, 6)
 LEADS = 3
 BARE_SHARE = 0.7
 """How often a key may leave the thing out, where only one thing has such a field."""
+PAIRS_OF_A_THING = (0, 1, 1, 2)
+"""Each number as likely as it is often here."""
+NESTED_SHARE = 0.4
+"""How often fields of one thing are nested."""
 IN_A_LEAD = (Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.ENUM)
 
 
@@ -42,62 +46,92 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two things of one kind that a sentence says side by side, so that only the wording tells which is which."""
+
+    fields: tuple[Field, ...]
+    """Without sentences of their own."""
+    say: tuple[str, ...]
+    """Wordings with `{t}` where the thing stands and a slot for each field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
     """What families are made of, and the share of examples whose family is made on the spot."""
 
     share: float
     things: tuple[str, ...]
     heads: tuple[Head, ...]
+    pairs: tuple[Pair, ...]
 
     def family(self, rng: Random) -> Family:
         """Make a family."""
         count = rng.choice(THINGS)
-        things = rng.sample(self.things, count)
         low, high = HEADS_OF_A_THING
         most = high * 2 if count == 1 else high
-        chosen = {thing: rng.sample(self.heads, rng.randint(low, most)) for thing in things}
-        often = [head.field.keys[0] for heads in chosen.values() for head in heads]
+        about = [
+            _Told(
+                thing=thing,
+                heads=tuple(rng.sample(self.heads, rng.randint(low, most))),
+                pairs=tuple(rng.sample(self.pairs, rng.choice(PAIRS_OF_A_THING))),
+            )
+            for thing in rng.sample(self.things, count)
+        ]
+        often = [field.keys[0] for told in about for field in told.fields]
         bare = rng.random() < BARE_SHARE
         fields = [
-            _field(thing, head, bare=bare and often.count(head.field.keys[0]) == 1)
-            for thing, heads in chosen.items()
-            for head in heads
+            _field(told.thing, field, bare=bare and often.count(field.keys[0]) == 1)
+            for told in about
+            for field in told.fields
         ]
         rng.shuffle(fields)
         return Family(
-            name=things[0],
-            leads=tuple(_lead(thing, heads, rng) for thing, heads in chosen.items() for _ in range(LEADS)),
+            name=about[0].thing,
+            leads=tuple(lead for told in about for lead in _leads(told, rng)),
             fields=tuple(fields),
-            groups=tuple(_group(thing, heads) for thing, heads in chosen.items()),
+            groups=tuple(_group(told) for told in about),
+            group_share=NESTED_SHARE,
         )
 
     def keys(self) -> Iterator[str]:
         """Every key that a schema over such a family can have, before its casing."""
         yield from self.things
-        for head in self.heads:
-            yield from head.field.keys
-            yield from (key for part in head.field.parts for key in part.keys)
-            yield from (key for thing in self.things for key in _full_keys(thing, head))
+        paired = (field for pair in self.pairs for field in pair.fields)
+        for field in (*(head.field for head in self.heads), *paired):
+            yield from field.keys
+            yield from (key for part in field.parts for key in part.keys)
+            yield from (key for thing in self.things for key in _full_keys(thing, field))
 
 
-def _full_keys(thing: str, head: Head) -> tuple[str, ...]:
-    first = head.field.keys[0]
-    return (*(f"{thing}_{key}" for key in head.field.keys), f"{first}_of_{thing}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What a family says about one thing."""
+
+    thing: str
+    heads: tuple[Head, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return (*(head.field for head in self.heads), *(field for pair in self.pairs for field in pair.fields))
 
 
-def _name(thing: str, head: Head) -> str:
-    return f"{thing}__{head.field.name}"
+def _full_keys(thing: str, field: Field) -> tuple[str, ...]:
+    return (*(f"{thing}_{key}" for key in field.keys), f"{field.keys[0]}_of_{thing}")
 
 
-def _field(thing: str, head: Head, *, bare: bool) -> Field:
+def _name(thing: str, field: Field) -> str:
+    return f"{thing}__{field.name}"
+
+
+def _field(thing: str, field: Field, *, bare: bool) -> Field:
     def told(wordings: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_about(thing, wording) for wording in wordings)
 
-    field = head.field
     return replace(
         field,
-        name=_name(thing, head),
-        keys=(*field.keys, *_full_keys(thing, head)) if bare else _full_keys(thing, head),
+        name=_name(thing, field),
+        keys=(*field.keys, *_full_keys(thing, field)) if bare else _full_keys(thing, field),
         say=told(field.say),
         yes=told(field.yes),
         no=told(field.no),
@@ -108,8 +142,23 @@ def _about(thing: str, wording: str) -> str:
     return wording.replace(THING, thing.replace("_", " "))
 
 
-def _group(thing: str, heads: list[Head]) -> Group:
-    return Group(keys=(thing,), inner_keys=tuple((_name(thing, head), head.field.keys) for head in heads))
+def _group(told: _Told) -> Group:
+    return Group(keys=(told.thing,), inner_keys=tuple((_name(told.thing, field), field.keys) for field in told.fields))
+
+
+def _leads(told: _Told, rng: Random) -> Iterator[str]:
+    """Sentences that open a text: each states one to three fields of a thing."""
+    for _ in range(LEADS):
+        yield _lead(told.thing, list(told.heads), rng)
+    for pair in told.pairs:
+        for wording in pair.say:
+            yield _about(told.thing, _paired(wording, told.thing, pair))
+
+
+def _paired(wording: str, thing: str, pair: Pair) -> str:
+    for field in pair.fields:
+        wording = wording.replace(f"{{{field.name}}}", f"{{{_name(thing, field)}}}")
+    return wording
 
 
 def _lead(thing: str, heads: list[Head], rng: Random) -> str:
@@ -133,4 +182,4 @@ def _lead(thing: str, heads: list[Head], rng: Random) -> str:
 
 
 def _slot(wording: str, thing: str, head: Head) -> str:
-    return wording.replace("{}", f"{{{_name(thing, head)}}}")
+    return wording.replace("{}", f"{{{_name(thing, head.field)}}}")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from expert_system.training.grammar import Grammar
     from expert_system.training.split import Split
 
-MAX_PROMPT_CHARS = 560
-MAX_ANSWER_CHARS = 260
 LINES_SHARE = 0.3
 """Share of texts that are labelled lines instead of sentences."""
 GENERIC_SHARE = 0.25
@@ -56,7 +54,7 @@ def write_example(split: Split, grammar: Grammar, contract_share: float, rng: Ra
     while True:
         family = split.family(rng)
         text, stated = _text(split, family, grammar, rng)
-        asked = ask(family, stated, rng.choice((2, 3, 3, 4, 4, 5, 6)), rng)
+        asked = ask(family, stated, rng.choice(split.asks.counts), rng)
         if not asked.answer:
             continue
         separators = (",", ":") if rng.random() < COMPACT_SHARE else (", ", ": ")
@@ -65,7 +63,7 @@ def write_example(split: Split, grammar: Grammar, contract_share: float, rng: Ra
         written = {"schema": json.dumps(asked.schema, separators=separators, ensure_ascii=False), "text": text}
         prompt = fill(split.instructions[instruction], written)
         answer = render(asked.answer)
-        if len(prompt) <= MAX_PROMPT_CHARS and len(answer) <= MAX_ANSWER_CHARS:
+        if len(prompt) <= split.asks.prompt_chars and len(answer) <= split.asks.answer_chars:
             return Example(
                 family=family.name, instruction=instruction, prompt=prompt, schema=asked.schema, answer=answer
             )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SLOT = re.compile(r"\{(\w+)\}")
+GROUP_SHARE = 0.35
+"""How often fields that belong together are nested, unless their family says otherwise."""
 
 
 class Kind(StrEnum):
@@ -67,6 +69,7 @@ class Family:
     leads: tuple[str, ...]
     fields: tuple[Field, ...]
     groups: tuple[Group, ...]
+    group_share: float = GROUP_SHARE
 
     def field(self, name: str) -> Field:
         """Return the field of this name."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 HELD_OUT_POOL = 20
@@ -32,6 +32,8 @@ class Grammar:
 
     pools: Mapping[str, Sequence[str]]
     held_out: bool = False
+    own: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Pools of one split alone; used whole, and instead of a shared pool of the same name."""
 
     def pool(self, name: str) -> Sequence[str]:
         """Return the entries of a pool that this split may use.
@@ -39,6 +41,8 @@ class Grammar:
         Raises:
             KeyError: when no pool has this name.
         """
+        if name in self.own:
+            return self.own[name]
         entries = self.pools[name]
         if len(entries) < HELD_OUT_POOL:
             return entries

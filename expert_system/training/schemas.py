@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-GROUP_SHARE = 0.35
-"""How often fields that belong together are nested."""
 AS_TEXT_SHARE = 0.12
 """How often a number is asked for as a string."""
 NULLABLE_SHARE = 0.12
@@ -97,7 +95,7 @@ def _nest(
     for group in family.groups:
         keys = dict(group.inner_keys)
         inside = [entry for entry in wanted if entry.field.name in keys and entry.field.name not in nested]
-        if not inside or rng.random() > GROUP_SHARE:
+        if not inside or rng.random() > family.group_share:
             continue
         properties: dict[str, Any] = {}
         answer: dict[str, Json] = {}

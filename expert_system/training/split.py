@@ -11,10 +11,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from expert_system.training.composed import Composed, Head
+from expert_system.training.composed import Composed, Head, Pair
 from expert_system.training.families import SLOT, Family, Field, Group, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from random import Random
 
@@ -25,6 +26,16 @@ class LineStyle:
 
     line: str
     join: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """How much one example asks for."""
+
+    counts: Sequence[int] = (2, 3, 3, 4, 4, 5, 6)
+    """Fields of a schema, at most; each number as likely as it is often here."""
+    prompt_chars: int = 560
+    answer_chars: int = 260
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,9 @@ class Split:
     families: tuple[Family, ...]
     composed: Composed | None
     """What further families are made of, if any."""
+    pools: Mapping[str, Sequence[str]]
+    """Values that this part draws from instead of the shared pools."""
+    asks: Asks
 
     def family(self, rng: Random) -> Family:
         """Choose a family, or make one."""
@@ -61,6 +75,8 @@ def read_split(path: Path) -> Split:
         noise=tuple(data["noise"]),
         families=tuple(_family(family) for family in data["families"]),
         composed=_composed(data["composed"]) if "composed" in data else None,
+        pools=data.get("pools", {}),
+        asks=Asks(**data.get("asks", {})),
     )
 
 
@@ -68,7 +84,20 @@ def _composed(data: dict[str, Any]) -> Composed:
     heads = tuple(
         Head(field=_field(entry["keys"][0], entry), clauses=tuple(entry["clause"])) for entry in data["heads"]
     )
-    return Composed(share=data["share"], things=tuple(data["things"]), heads=heads)
+    pairs = tuple(_pair(entry) for entry in data["pairs"])
+    return Composed(share=data["share"], things=tuple(data["things"]), heads=heads, pairs=pairs)
+
+
+def _pair(data: dict[str, Any]) -> Pair:
+    """Read a pair; its slots get the names of its fields, which are their first keys."""
+    names = {slot: field["keys"][0] for slot, field in data["fields"].items()}
+    return Pair(
+        fields=tuple(_field(names[slot], field) for slot, field in data["fields"].items()),
+        say=tuple(
+            SLOT.sub(lambda match: f"{{{names.get(match.group(1), match.group(1))}}}", wording)
+            for wording in data["say"]
+        ),
+    )
 
 
 def _family(data: dict[str, Any]) -> Family:

@@ -16,8 +16,8 @@ from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part, genera
 from expert_system.training.examples import write_example
 from expert_system.training.families import Kind
 from expert_system.training.grammar import HELD_OUT_POOL, Grammar
-from expert_system.training.recipe import Recipe
-from expert_system.training.split import Split
+from expert_system.training.recipe import Recipe, read_recipe
+from expert_system.training.split import Asks, Split
 
 
 def keys(split: Split) -> set[str]:
@@ -40,6 +40,8 @@ def wordings(split: Split) -> set[str]:
             found |= {*field.say, *field.yes, *field.no, *field.each}
     for head in split.composed.heads if split.composed else ():
         found |= {*head.clauses, *head.field.say, *head.field.yes, *head.field.no, *head.field.each}
+    for pair in split.composed.pairs if split.composed else ():
+        found |= set(pair.say)
     return found
 
 
@@ -54,6 +56,14 @@ def test_the_same_recipe_gives_the_same_bytes(recipe: Recipe, parts: dict[str, P
     again = generate(recipe.dataset, expert_folder)
 
     assert {name: part.sha256 for name, part in parts.items()} == {name: part.sha256 for name, part in again.items()}
+
+
+def test_the_recipe_for_the_larger_base_has_the_same_data(recipe: Recipe, expert_folder: Path) -> None:
+    """Issue A7: a recipe for Qwen3-0.6B beside each expert's own."""
+    larger = read_recipe(expert_folder / "recipe.qwen3-0.6b.json")
+
+    assert recipe.dataset == larger.dataset
+    assert larger.training.base == "qwen3-0.6b"
 
 
 def test_another_seed_gives_other_examples(recipe: Recipe, parts: dict[str, Part], expert_folder: Path) -> None:
@@ -139,6 +149,27 @@ def test_long_pools_are_cut_in_two(pools: dict[str, list[str]]) -> None:
     assert all(set() == set(seen.pool(name)) & set(held_out.pool(name)) for name in long)
 
 
+def test_the_own_pools_of_training_hold_nothing_held_out(pools: dict[str, list[str]], splits: dict[str, Split]) -> None:
+    """Training draws from wider pools of its own; what the long shared pools hold out stays out of them."""
+    own, held_out = splits[TRAIN].pools, Grammar(pools=pools, held_out=True)
+    long = [name for name in own if len(pools.get(name, ())) >= HELD_OUT_POOL]
+
+    assert long
+    assert all(set() == set(own[name]) & set(held_out.pool(name)) for name in long)
+    assert {} == splits[TEST].pools == splits[VALIDATION].pools
+
+
+def test_each_part_keeps_its_own_limits(parts: dict[str, Part], splits: dict[str, Split]) -> None:
+    """Training asks for more at once than the held-out parts, whose limits are the ones they always had."""
+    for name, part in parts.items():
+        asks = splits[name].asks
+
+        assert all(len(row.prompt) <= asks.prompt_chars for row in part.examples)
+        assert all(len(row.answer) <= asks.answer_chars for row in part.examples)
+    assert splits[TEST].asks == splits[VALIDATION].asks == Asks()
+    assert splits[TRAIN].asks.prompt_chars > Asks().prompt_chars
+
+
 def test_training_has_the_contract_and_at_least_ten_paraphrases(
     parts: dict[str, Part], splits: dict[str, Split]
 ) -> None:
@@ -153,7 +184,9 @@ def test_training_has_the_contract_and_at_least_ten_paraphrases(
 def test_a_number_keeps_its_digits(splits: dict[str, Split], pools: dict[str, list[str]]) -> None:
     """README: numbers are written as in the text, thousands commas dropped, so 149.50 stays 149.50."""
     rng = Random(1)
-    answers = [write_example(splits[TRAIN], Grammar(pools=pools), 1.0, rng).answer for _ in range(300)]
+    answers = [
+        write_example(splits[TRAIN], Grammar(pools=pools, own=splits[TRAIN].pools), 1.0, rng).answer for _ in range(300)
+    ]
 
     assert any(re.search(r": \d+\.\d0[,}]", answer) for answer in answers)
     assert not any(re.search(r": \d{1,3},\d{3}[.,}]", answer) for answer in answers)

@@ -33,7 +33,7 @@ class JsonParser:
         source: FamiliesPart = getattr(section, part)
         pools = json.loads((folder / section.values).read_text(encoding="utf-8"))
         split = read_split(folder / source.families)
-        grammar = Grammar(pools=pools, held_out=part != TRAIN)
+        grammar = Grammar(pools=pools, held_out=part != TRAIN, own=split.pools)
         rng = Random(f"{section.seed}/{part}")
         while True:
             yield row_from(write_example(split, grammar, source.contract_share, rng))
