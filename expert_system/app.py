@@ -349,6 +349,13 @@ def vllm_engine(config: Config) -> Engine:
     return VllmEngine(settings, _store())
 
 
+def compiler_problem() -> str | None:
+    """What keeps this machine from compiling what a CPU engine generates, and what to do; None when nothing does."""
+    from expert_system.engine import compiler
+
+    return compiler.problem()
+
+
 def register_vllm() -> None:
     """What vLLM calls in each of its processes (entry point group vllm.general_plugins)."""
     from expert_system.engine.plugin.register import register

@@ -44,6 +44,8 @@ UNDERSTOOD = frozenset(
 )
 """Keywords that the grammar follows, or that forbid nothing."""
 
+_STRUCTURE = ("properties", "items", "enum", "const")
+"""Keywords that would restrict a value further where it has alternatives."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"(?<!\w)-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)")
 _COMPOUND = re.compile(r"\d+(?:[-/.:]\d+){2,}|\d+[:/]\d+")
@@ -58,12 +60,18 @@ def extractive(schema: str, text: str) -> Grammar:
         text: what is extracted from; where it holds the schema too, as a prompt does, the schema is no part of it.
 
     Raises:
-        InvalidRequest: the schema is not JSON, uses a keyword that is not understood, or the text is too long.
+        InvalidRequest: the schema is not JSON, is nested too deeply, uses a keyword that is not understood, or the text
+            is too long.
     """
     try:
-        read = json.loads(schema)
-    except ValueError as error:
+        return _extractive(json.loads(schema), text)
+    except json.JSONDecodeError as error:
         raise InvalidRequest("schema", f"is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("schema", "is nested too deeply; a few levels are what an answer can hold") from None
+
+
+def _extractive(read: Any, text: str) -> Grammar:
     length = sum(1 for _ in _WORD.finditer(text))
     if length > MAX_WORDS:
         raise InvalidRequest("text", f"has {length} words and marks; {MAX_WORDS} at most")
@@ -101,6 +109,10 @@ class _Writer:
             return _any([_literal(json.dumps(entry, ensure_ascii=False)) for entry in schema["enum"]])
         for several in ("anyOf", "oneOf"):
             if several in schema:
+                if beside := [keyword for keyword in _STRUCTURE if keyword in schema]:
+                    raise InvalidRequest(
+                        f"{where}.{beside[0]}", f"stands beside {several}; write it into each alternative"
+                    )
                 return _any([self.value(one, f"{where}.{several}") for one in schema[several]])
         kinds = schema.get("type")
         if isinstance(kinds, list):

@@ -128,6 +128,9 @@ def test_braces_without_end_in_the_text_are_text() -> None:
         (json.dumps({"type": "object"}), "x", r"schema\.properties"),
         (json.dumps({"type": "object", "properties": {"v": {"$ref": "#/$defs/no"}}}), "x", r"\$ref"),
         (json.dumps(of("string")), "x " * (MAX_WORDS + 1), "text"),
+        ('{"type":"array","items":' * 900 + "{}" + "}" * 900, "x", "schema: is nested too deeply"),
+        ('{"items":' * 50_000, "x", "schema: is nested too deeply"),
+        (json.dumps({"anyOf": [of("string")], "properties": {}}), "x", r"schema\.properties: stands beside anyOf"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_name(schema: str, text: str, named: str) -> None:

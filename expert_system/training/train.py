@@ -38,6 +38,7 @@ from expert_system.training.adapters import (
 )
 from expert_system.training.checkpoint import Progress, RunState
 from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part
+from expert_system.training.dora_norm import factor_norms
 from expert_system.training.encoding import (
     IGNORED,
     Encoded,
@@ -102,6 +103,8 @@ def train(
 
     trainer_of: Callable[..., Any] = _preference_trainer if how.method == "dpo" else _answer_trainer
     trainer = trainer_of(how, load_base(how, base, device), tokenizer, rows[TRAIN], _arguments(how, out, device))
+    if how.adapter == "dora":
+        factor_norms(trainer.model)
     if how.compile:
         compile_layers(trainer.model)
     parameters = {name: value for name, value in trainer.model.named_parameters() if value.requires_grad}

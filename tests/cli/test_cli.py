@@ -293,9 +293,14 @@ async def test_config_show_names_the_source_of_each_value(cli: Any) -> None:
 async def test_doctor_says_what_is_wrong_and_fails(cli: Any, tmp_path: Path) -> None:
     """Exit 1 with the next step when something is wrong, 0 when nothing is."""
     wrong = await cli("doctor", "--json", EXPERT_HOME=str(tmp_path / "nowhere"))
+    mute = await cli("doctor", "--json", EXPERT_ENGINE_BASE="tiny", CXX="no-such-compiler")
     right = await cli("doctor", "--json", EXPERT_ENGINE_BASE="tiny")
 
     found = json.loads(wrong.out)
+    [unable] = json.loads(mute.out)["problems"]
+    assert 1 == mute.code
+    assert "no-such-compiler cannot be run" in unable
+    assert "g++" in unable
     assert (1, False) == (wrong.code, found["ok"])
     assert any("scripts/setup" in problem for problem in found["problems"])
     assert "3 installed" in json.loads(right.out)["findings"]["experts"]
