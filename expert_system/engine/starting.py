@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from expert_system.engine import compiler, quiet, worker_place
@@ -20,6 +21,8 @@ from expert_system.errors import ConfigError, EngineError
 from expert_system.package.base import describe_base
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vllm.v1.engine.async_llm import AsyncLLM
 
 HANDSHAKE_TIMEOUT_S = 30.0
@@ -143,7 +146,23 @@ def _build(settings: VllmSettings) -> AsyncLLM:
     place = worker_place.executor(settings.extra)
     arguments = AsyncEngineArgs(**engine_arguments(settings), **place)
     with quiet.children(settings.log), worker_place.openmp(place):
-        return AsyncLLM.from_engine_args(arguments)
+        llm: AsyncLLM = silent_at_exit(AsyncLLM).from_engine_args(arguments)
+        return llm
+
+
+def silent_at_exit(engine: Any) -> Any:
+    """A subclass whose instances are not shut down a second time while the interpreter ends.
+
+    vLLM shuts an engine down in `__del__` too, which imports modules; by then that fails with a traceback on stderr.
+    """
+
+    class Silent(engine):
+        # A default, since this module may have lost its names by then.
+        def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+            if not ending():
+                super().__del__()
+
+    return Silent
 
 
 async def handshake(llm: AsyncLLM) -> None:

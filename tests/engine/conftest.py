@@ -49,7 +49,11 @@ def _tiny(architecture: str, factory: pytest.TempPathFactory) -> kit.Bench:
     bench = kit.start(
         folder / "home", base, dtype="float32", slots=SLOTS, kv_cache_bytes=64 * 1024**2, context_tokens=512
     )
-    _install_experts(bench, folder / "adapters")
+    try:
+        _install_experts(bench, folder / "adapters")
+    except BaseException:
+        kit.stop(bench)
+        raise
     return bench
 
 
