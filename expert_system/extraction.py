@@ -19,6 +19,8 @@ from expert_system.errors import InvalidRequest
 
 MAX_WORDS = 4000
 """Of the text; each becomes a rule."""
+MAX_ELEMENTS = 24
+"""Of an array whose schema has no maxItems: a model that repeats itself still comes to an end."""
 UNDERSTOOD = frozenset(
     [
         "$schema",
@@ -36,6 +38,8 @@ UNDERSTOOD = frozenset(
         "required",
         "additionalProperties",
         "items",
+        "minItems",
+        "maxItems",
         "enum",
         "const",
         "anyOf",
@@ -132,8 +136,7 @@ class _Writer:
             case "null":
                 return '"null"'
             case "array":
-                element = self.value(schema.get("items"), f"{where}.items")
-                return self._rule(f'"[" ({element} (", " {element})*)? "]"')
+                return self._array(schema, where)
             case "object":
                 return self._object(schema, where)
             case _:
@@ -141,6 +144,19 @@ class _Writer:
 
     def _among(self, numbers: list[str], otherwise: str) -> str:
         return _any([_literal(number) for number in numbers]) if numbers else f"({otherwise})"
+
+    def _array(self, schema: dict[str, Any], where: str) -> str:
+        least = schema.get("minItems", 0)
+        most = schema.get("maxItems", max(least, MAX_ELEMENTS) if type(least) is int else 0)
+        if type(least) is not int or type(most) is not int or not 0 <= least <= most:
+            raise InvalidRequest(
+                f"{where}.maxItems", f"minItems {least} and maxItems {most} leave no number of elements"
+            )
+        if most == 0:
+            return '"[]"'
+        element = self.value(schema.get("items"), f"{where}.items")
+        several = f'{element} (", " {element}){{{max(least - 1, 0)},{most - 1}}}'
+        return self._rule(f'"[" {several} "]"' if least else f'"[" ({several})? "]"')
 
     def _object(self, schema: dict[str, Any], where: str) -> str:
         """Keys in the schema's order; those that are not required may be left out."""

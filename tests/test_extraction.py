@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import xgrammar
 
 from expert_system.domain import GrammarType
 from expert_system.errors import InvalidRequest
-from expert_system.extraction import MAX_WORDS, extractive
+from expert_system.extraction import MAX_ELEMENTS, MAX_WORDS, extractive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMPILER = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([code]) for code in range(256)], stop_token_ids=[0]))
 TEXT = 'On 2024-05-07 Dr. Ada "Bo" Lovelace paid €1,250.50 for 3 lamps.\nRoom: 12-B'
@@ -113,6 +116,31 @@ def test_the_schema_in_a_prompt_is_not_quoted_from() -> None:
     assert not allowed(schema, prompt, '{"v": "object"}')
 
 
+@pytest.mark.parametrize(
+    ("more", "numbers"),
+    [
+        ({}, range(MAX_ELEMENTS + 1)),
+        ({"minItems": 1, "maxItems": 2}, (1, 2)),
+        ({"minItems": MAX_ELEMENTS + 1}, (MAX_ELEMENTS + 1,)),
+    ],
+)
+def test_an_array_has_an_end(more: dict[str, int], numbers: Sequence[int]) -> None:
+    """A model that repeats one quotation would fill the answer; the schema's own bounds go before ours."""
+    schema = of("array", items={"type": "string"}, **more)
+
+    fits = [count for count in range(MAX_ELEMENTS + 3) if allowed(schema, TEXT, json.dumps({"v": ["paid"] * count}))]
+
+    assert list(numbers) == fits
+
+
+def test_an_array_may_have_to_be_empty() -> None:
+    """maxItems 0 leaves one answer."""
+    schema = of("array", items={"type": "string"}, maxItems=0)
+
+    assert allowed(schema, TEXT, '{"v": []}')
+    assert not allowed(schema, TEXT, '{"v": ["paid"]}')
+
+
 def test_braces_without_end_in_the_text_are_text() -> None:
     """Looking for the schema in a prompt stumbles over nothing that a prompt can hold."""
     assert allowed(of("string"), '{"a":' + "[" * 3000, '{"v": "a"}')
@@ -130,6 +158,12 @@ def test_braces_without_end_in_the_text_are_text() -> None:
         (json.dumps(of("string")), "x " * (MAX_WORDS + 1), "text"),
         ('{"type":"array","items":' * 900 + "{}" + "}" * 900, "x", "schema: is nested too deeply"),
         ('{"items":' * 50_000, "x", "schema: is nested too deeply"),
+        (
+            json.dumps(of("array", items={"type": "string"}, minItems=3, maxItems=2)),
+            "x",
+            r"schema\.v\.maxItems: minItems 3",
+        ),
+        (json.dumps(of("array", items={"type": "string"}, maxItems="2")), "x", r"schema\.v\.maxItems"),
         (json.dumps({"anyOf": [of("string")], "properties": {}}), "x", r"schema\.properties: stands beside anyOf"),
     ],
 )
