@@ -31,7 +31,12 @@ HARMFUL = 1
 def check_composition(
     *,
     experts: Annotated[
-        str, typer.Option("--experts", metavar="A,B,C", help="Two or more: folders or installed experts, by comma.")
+        str,
+        typer.Option(
+            "--experts",
+            metavar="A[=WEIGHT],B,…",
+            help="Two or more: folders or installed experts, by comma, and what each weighs in company.",
+        ),
     ],
     cases: Annotated[int, typer.Option("--cases", min=1, help="Of each expert's own cases, at most.")] = CASES,
     max_loss: Annotated[
@@ -50,7 +55,8 @@ def check_composition(
 
     Exit code 1 when an expert loses more than --max-loss in a pair or in the whole set. What was found is kept in
     state.db, where the router reads which experts not to combine; a new signature is a new package, so name the installed
-    experts once more after signing, which asks nothing again. Answers are kept as they come: run again to go on.
+    experts once more after signing, which asks nothing again. With weights nothing is kept there, since the router's sets
+    have each expert's own. Answers are kept as they come: run again to go on.
     """
     report = asyncio.run(
         _tested(
@@ -82,7 +88,8 @@ async def _tested(
     from expert_system.training.interference import composition_report, official_pairs, record_pairs, write_composition
 
     measured_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    found = [installed(expert.strip()) for expert in experts]
+    named = [weighted(expert.strip()) for expert in experts]
+    found = [installed(expert) for expert, _ in named]
     own = {stored.manifest.name: folder or stored.path for stored, folder in found}
     packages = {stored.manifest.name: stored for stored, _ in found}
     if write and any(folder is None for _, folder in found):
@@ -100,8 +107,9 @@ async def _tested(
                 load_order=stored.manifest.composition.load_order,
                 cases=sample(held[stored.manifest.name].cases, cases),
                 sha256=held[stored.manifest.name].sha256,
+                weight=weight,
             )
-            for stored, _ in found
+            for (stored, _), (_, weight) in zip(found, named, strict=True)
         ]
         test = CompositionTest(members, find_joint(own), max_tokens=max_tokens)
         with AnswerBook(room, also=before) as book:
@@ -110,13 +118,34 @@ async def _tested(
             measured = await asyncio.to_thread(test.judge, book)
     report = composition_report(test, measured, max_loss=max_loss, measured_at=measured_at)
     write_composition(report, room)
-    _remember(packages, test, measured, max_loss=max_loss, measured_at=measured_at)
+    if not test.weights:
+        _remember(packages, test, measured, max_loss=max_loss, measured_at=measured_at)
     if write:
         for name, entries in official_pairs(test, measured, max_loss=max_loss, measured_at=measured_at).items():
             record_pairs(own[name], entries)
             note(f"{len(entries)} pairs are in evaluation.json of {own[name]}; sign it again")
     note(f"the report is {room / 'report.md'}")
     return report
+
+
+def weighted(text: str) -> tuple[str, float | None]:
+    """Read `FOLDER|NAME[=WEIGHT]`.
+
+    Raises:
+        InvalidRequest: the weight is none.
+    """
+    from expert_system.domain import check_weight
+    from expert_system.errors import InvalidRequest
+
+    expert, equals, number = text.rpartition("=")
+    if not equals or Path(text).is_dir():
+        return text, None
+    try:
+        weight = float(number)
+    except ValueError:
+        raise InvalidRequest("experts", f"the weight in {text!r} is not a number") from None
+    check_weight(expert, weight)
+    return expert, weight
 
 
 def _remember(

@@ -8,7 +8,7 @@ worst loss is that of the member that suffers most.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from expert_system.package.evidence import Interval
-    from expert_system.training.answers import AnswerBook
+    from expert_system.training.answers import AnswerBook, Asked
     from expert_system.training.cases import Case
     from expert_system.training.validate import Subject
 
@@ -37,6 +37,8 @@ class Member:
     cases: tuple[Case, ...]
     sha256: str
     """Of the file that its cases come from."""
+    weight: float | None = None
+    """In company; None is its own."""
 
     @property
     def name(self) -> str:
@@ -153,6 +155,11 @@ class CompositionTest:
         self._joint = joint
         self._max_tokens = max_tokens
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """What those members weigh in company that do not have their own weight there."""
+        return {name: member.weight for name, member in self.members.items() if member.weight is not None}
+
     def questions(self) -> dict[str, list[Question]]:
         """Everything to ask, by who answers; a question may stand there twice."""
         asked: dict[str, list[Question]] = {}
@@ -201,9 +208,13 @@ class CompositionTest:
             messages=case.messages,
             base_digest=subjects[0].base_digest,
             dtype=subjects[0].dtype,
-            experts=tuple(subject.asked for subject in subjects),
+            experts=tuple(self._asked(name, alone=len(together) == 1) for name in together),
             max_tokens=self._max_tokens,
         )
+
+    def _asked(self, name: str, *, alone: bool) -> Asked:
+        asked, weight = self.members[name].subject.asked, self.weights.get(name)
+        return asked if alone or weight is None else replace(asked, reference=f"{asked.reference}={weight:g}")
 
     def _scores(self, cases: Sequence[Case], together: Names, book: AnswerBook) -> list[float]:
         found = [book.get(self._question(case, together)) for case in cases]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from expert_system.training.composition import CompositionTest, JointResult, Measured, Own
+    from expert_system.training.composition import CompositionTest, JointResult, Measured, Names, Own
 
 PLOT_FILE = "composition.png"
 WHOLE = "all together"
@@ -49,6 +49,7 @@ def official_pairs(
                 "version": partner.version,
                 "adapters": dict(partner.adapters),
                 "base_digest": partner.base_digest,
+                **_weights(test, pair),
                 "measured_at": measured_at,
                 "own_cases": [_own(own) for own in measured.own if own.together == pair],
                 "joint_cases": [_joint(joint) for joint in measured.joint if set(joint.pair) == set(pair)],
@@ -69,6 +70,7 @@ def composition_report(
         "base": first.base,
         "base_digest": first.base_digest,
         "measured_at": measured_at,
+        **_weights(test, tuple(test.members)),
         "members": [
             {
                 "name": name,
@@ -89,6 +91,12 @@ def composition_report(
         "max_loss": max_loss,
         "refused_requests": measured.refused,
     }
+
+
+def _weights(test: CompositionTest, names: Names) -> dict[str, Any]:
+    """What the members of a set weigh in it, where that is not what they always do."""
+    given = {name: weight for name, weight in test.weights.items() if name in names}
+    return {"weights": given} if given else {}
 
 
 def _own(own: Own) -> dict[str, Any]:
@@ -163,6 +171,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Measured {report['measured_at']}; 95% bootstrap intervals, changes counted case by case. A set is harmful when a "
         f"member loses more than {report['max_loss']:g}."
     )
+    if "weights" in report:
+        given = ", ".join(f"{name} {weight:g}" for name, weight in report["weights"].items())
+        how += f" In company, and only there, these weigh other than always: {given}."
     lines = [
         f"# Composition on {report['base']}",
         "",
@@ -206,10 +217,14 @@ def write_composition(report: Mapping[str, Any], folder: Path) -> None:
 
 
 def record_pairs(folder: Path, entries: list[dict[str, Any]]) -> None:
-    """Put pairs into an expert's evaluation.json, replacing those with the same partner on the same base."""
+    """Put pairs into an expert's evaluation.json, replacing those with the same partner on the same base at the same weights."""
     file = folder / EVALUATION_FILE
     report = json.loads(file.read_bytes()) if file.is_file() else {}
-    new = {(entry["with"], entry["base_digest"]) for entry in entries}
-    kept = [entry for entry in report.get("composition", []) if (entry["with"], entry["base_digest"]) not in new]
-    report["composition"] = sorted([*kept, *entries], key=lambda entry: (entry["with"], entry["base_digest"]))
+    new = [_which(entry) for entry in entries]
+    kept = [entry for entry in report.get("composition", []) if _which(entry) not in new]
+    report["composition"] = sorted([*kept, *entries], key=_which)
     replace_file(file, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _which(entry: Mapping[str, Any]) -> tuple[str, str, list[tuple[str, float]]]:
+    return entry["with"], entry["base_digest"], sorted(entry.get("weights", {}).items())

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from expert_system.cli import app
-from expert_system.cli.composition import _tested
+from expert_system.cli.composition import _tested, weighted
 from expert_system.cli.connect import Place
-from expert_system.errors import ConfigError
+from expert_system.errors import ConfigError, InvalidRequest
 from expert_system.marketplace.store import Store
 from expert_system.testing.engine import FakeEngine
 from expert_system.testing.expert import make_base, make_expert
@@ -159,6 +159,37 @@ async def test_pairs_are_written_into_the_expert_that_is_loaded_later(target: st
     }
     assert [False, True] == [entry["harmful"] for entry in pairs["expert-task"]["composition"]]
     assert 64 == len(next(iter(pairs["expert-tech"]["composition"][0]["adapters"].values())))
+
+
+async def test_weights_hold_in_company_only_and_are_told(
+    target: str, experts: dict[str, Path], engine: FakeEngine, home: Path, tmp_path: Path
+) -> None:
+    """A request may weigh an expert as it likes, and the router may not, so state.db learns nothing of it."""
+    tech, task = experts["expert-tech"], experts["expert-task"]
+    await run(target, [tech, task], write=True)
+    report = await run(target, [Path(f"{tech}=0.5"), task], write=True, out=tmp_path / "out")
+
+    weights = [
+        [member.weight for member in request.expert_set.members] for request in engine.seen if request.expert_set
+    ]
+    assert [1.0] in weights
+    assert [1.0, 1.0] in weights
+    assert [0.5, 1.0] in weights
+    assert [0.5] not in weights
+    assert {"expert-tech": 0.5} == report["weights"]
+    assert "weigh other than always: expert-tech 0.5." in (tmp_path / "out" / "report.md").read_text()
+    entries = json.loads((task / "evaluation.json").read_text())["composition"]
+    assert [None, {"expert-tech": 0.5}] == [entry.get("weights") for entry in entries]
+    store = Store(home, dev=True)
+    assert 1 == len(next(iter(store.harmful().values())))
+    store.close()
+
+
+@pytest.mark.parametrize("weight", ["heavy", "0", "nan", "4.5"])
+def test_a_weight_that_no_request_could_have_is_refused(weight: str) -> None:
+    """As `--expert NAME=WEIGHT` refuses it."""
+    with pytest.raises(InvalidRequest, match="weight"):
+        weighted(f"expert-sql={weight}")
 
 
 async def test_nothing_is_asked_twice(target: str, experts: dict[str, Path], engine: FakeEngine) -> None:
