@@ -4,7 +4,7 @@
 
 Promise: what a layer gives and what its parameters learn are PEFT's to rounding; only the time differs. PEFT builds
 B A and adds it to W in every pass, some passes over each weight of the base; from the factors a step takes one thin
-product (decisions/0010).
+product (decisions/0013).
 """
 
 from __future__ import annotations
