@@ -13,8 +13,6 @@ from pathlib import Path
 
 def log_to(log: Path) -> None:
     """Send vLLM's log, of this process and its children, to a file."""
-    from expert_system.engine.plugin.register import LOG_VARIABLE
-
     log.parent.mkdir(parents=True, exist_ok=True)
     handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "line"}
     config = {
@@ -27,9 +25,11 @@ def log_to(log: Path) -> None:
     file = log.with_suffix(".logging.json")
     file.write_text(json.dumps(config))
     os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(file)
-    os.environ[LOG_VARIABLE] = str(log)
-    # vLLM warns while it is imported, before it configures its log.
+    # vLLM warns while it is imported, before it configures its log; so this comes before the first import of it.
     logging.config.dictConfig(config)
+    from expert_system.engine.plugin.register import LOG_VARIABLE
+
+    os.environ[LOG_VARIABLE] = str(log)
 
 
 @contextmanager

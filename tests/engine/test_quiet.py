@@ -1,9 +1,10 @@
-"""An engine that is still referred to when its process ends leaves nothing on stderr."""
+"""Neither the start of vLLM nor the end of its process writes to the user's terminal."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import os, sys
@@ -20,6 +21,20 @@ del forgotten
 kept = silent_at_exit(Engine)("kept")
 plain = Engine("plain")
 """
+
+
+def test_what_vllm_warns_of_while_it_is_imported_goes_to_its_log(tmp_path: Path) -> None:
+    """A logger that has no handler yet writes to stderr."""
+    log = tmp_path / "logs" / "engine.log"
+    program = (
+        "import sys; from expert_system.engine import quiet; quiet.log_to(__import__('pathlib').Path(sys.argv[1]))"
+    )
+    program += "; import vllm.triton_utils; print('vllm' in sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", program, log], capture_output=True, text=True, timeout=120, check=True)
+
+    assert ("True\n", "") == (ran.stdout, ran.stderr)
+    assert log.read_text()
 
 
 def test_only_an_engine_that_is_forgotten_in_time_is_shut_down() -> None:
