@@ -63,19 +63,28 @@ class ExpertRef:
     @classmethod
     def parse(cls, text: str) -> ExpertRef:
         """Read one reference from its written form."""
-        head, equals, weight = text.partition("=")
+        head, weight = split_weight(text)
         name, at, version = head.partition("@")
-        try:
-            number = float(weight) if equals else None
-        except ValueError:
-            raise InvalidRequest("experts", f"the weight in {text!r} is not a number") from None
-        return cls(name=name, version=version if at else None, weight=number)
+        return cls(name=name, version=version if at else None, weight=weight)
 
     def __str__(self) -> str:
         """The written form again."""
         version = f"@{self.version}" if self.version else ""
         weight = f"={self.weight:g}" if self.weight is not None else ""
         return f"{self.name}{version}{weight}"
+
+
+def split_weight(text: str) -> tuple[str, float | None]:
+    """Read `SOMETHING[=WEIGHT]`; whether the number can be a weight is for `check_weight`.
+
+    Raises:
+        InvalidRequest: what follows the = is not a number.
+    """
+    head, equals, number = text.partition("=")
+    try:
+        return head, float(number) if equals else None
+    except ValueError:
+        raise InvalidRequest("experts", f"the weight in {text!r} is not a number") from None
 
 
 def check_weight(name: str, weight: float) -> None:

@@ -48,7 +48,7 @@ UNDERSTOOD = frozenset(
 )
 """Keywords that the grammar follows, or that forbid nothing."""
 
-_STRUCTURE = ("properties", "items", "enum", "const")
+_STRUCTURE = ("properties", "required", "items", "minItems", "maxItems", "enum", "const")
 """Keywords that would restrict a value further where it has alternatives."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"(?<!\w)-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)")

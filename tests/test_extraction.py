@@ -165,6 +165,7 @@ def test_braces_without_end_in_the_text_are_text() -> None:
         ),
         (json.dumps(of("array", items={"type": "string"}, maxItems="2")), "x", r"schema\.v\.maxItems"),
         (json.dumps({"anyOf": [of("string")], "properties": {}}), "x", r"schema\.properties: stands beside anyOf"),
+        (json.dumps({"anyOf": [of("string")], "required": ["v"]}), "x", r"schema\.required: stands beside anyOf"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_name(schema: str, text: str, named: str) -> None:

@@ -81,6 +81,7 @@ async def _tested(
     experts: list[str], place: Place, *, cases: int, max_loss: float, max_tokens: int, write: bool, out: Path | None
 ) -> dict[str, Any]:
     from expert_system.cli.asking import ask_all
+    from expert_system.domain import check_weight, split_weight
     from expert_system.errors import ConfigError
     from expert_system.training.answers import ANSWERS_FILE, AnswerBook
     from expert_system.training.composition import CompositionTest, Member, find_joint, sample
@@ -88,7 +89,10 @@ async def _tested(
     from expert_system.training.interference import composition_report, official_pairs, record_pairs, write_composition
 
     measured_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    named = [weighted(expert.strip()) for expert in experts]
+    named = [split_weight(expert.strip()) for expert in experts]
+    for expert, weight in named:
+        if weight is not None:
+            check_weight(expert, weight)
     found = [installed(expert) for expert, _ in named]
     own = {stored.manifest.name: folder or stored.path for stored, folder in found}
     packages = {stored.manifest.name: stored for stored, _ in found}
@@ -126,26 +130,6 @@ async def _tested(
             note(f"{len(entries)} pairs are in evaluation.json of {own[name]}; sign it again")
     note(f"the report is {room / 'report.md'}")
     return report
-
-
-def weighted(text: str) -> tuple[str, float | None]:
-    """Read `FOLDER|NAME[=WEIGHT]`.
-
-    Raises:
-        InvalidRequest: the weight is none.
-    """
-    from expert_system.domain import check_weight
-    from expert_system.errors import InvalidRequest
-
-    expert, equals, number = text.rpartition("=")
-    if not equals or Path(text).is_dir():
-        return text, None
-    try:
-        weight = float(number)
-    except ValueError:
-        raise InvalidRequest("experts", f"the weight in {text!r} is not a number") from None
-    check_weight(expert, weight)
-    return expert, weight
 
 
 def _remember(

@@ -213,7 +213,7 @@ class CompositionTest:
         )
 
     def _asked(self, name: str, *, alone: bool) -> Asked:
-        asked, weight = self.members[name].subject.asked, self.weights.get(name)
+        asked, weight = self.members[name].subject.asked, self.members[name].weight
         return asked if alone or weight is None else replace(asked, reference=f"{asked.reference}={weight:g}")
 
     def _scores(self, cases: Sequence[Case], together: Names, book: AnswerBook) -> list[float]:

@@ -16,7 +16,7 @@ from expert_system.training.dataset import TEST, TRAIN, VALIDATION, Part, genera
 from expert_system.training.examples import write_example
 from expert_system.training.families import Kind
 from expert_system.training.grammar import HELD_OUT_POOL, Grammar
-from expert_system.training.recipe import Recipe, read_recipe
+from expert_system.training.recipe import Recipe
 from expert_system.training.split import Asks, Split
 
 
@@ -56,14 +56,6 @@ def test_the_same_recipe_gives_the_same_bytes(recipe: Recipe, parts: dict[str, P
     again = generate(recipe.dataset, expert_folder)
 
     assert {name: part.sha256 for name, part in parts.items()} == {name: part.sha256 for name, part in again.items()}
-
-
-def test_the_recipe_for_the_larger_base_has_the_same_data(recipe: Recipe, expert_folder: Path) -> None:
-    """Issue A7: a recipe for Qwen3-0.6B beside each expert's own."""
-    larger = read_recipe(expert_folder / "recipe.qwen3-0.6b.json")
-
-    assert recipe.dataset == larger.dataset
-    assert larger.training.base == "qwen3-0.6b"
 
 
 def test_another_seed_gives_other_examples(recipe: Recipe, parts: dict[str, Part], expert_folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from expert_system.cli import app
-from expert_system.cli.composition import _tested, weighted
+from expert_system.cli.composition import _tested
 from expert_system.cli.connect import Place
 from expert_system.errors import ConfigError, InvalidRequest
 from expert_system.marketplace.store import Store
@@ -186,10 +186,12 @@ async def test_weights_hold_in_company_only_and_are_told(
 
 
 @pytest.mark.parametrize("weight", ["heavy", "0", "nan", "4.5"])
-def test_a_weight_that_no_request_could_have_is_refused(weight: str) -> None:
+async def test_a_weight_that_no_request_could_have_is_refused(
+    weight: str, target: str, experts: dict[str, Path]
+) -> None:
     """As `--expert NAME=WEIGHT` refuses it."""
     with pytest.raises(InvalidRequest, match="weight"):
-        weighted(f"expert-sql={weight}")
+        await run(target, [Path(f"{experts['expert-tech']}={weight}"), experts["expert-task"]])
 
 
 async def test_nothing_is_asked_twice(target: str, experts: dict[str, Path], engine: FakeEngine) -> None:
