@@ -38,8 +38,13 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and results; a run there is resumed.")],
     base_revision: Annotated[
-        str, typer.Option("--base-revision", help="Where the base comes from, for the manifest.")
-    ] = "unknown",
+        str | None,
+        typer.Option(
+            "--base-revision",
+            help="Where the base comes from, for the manifest; without it what stands there.",
+            show_default=False,
+        ),
+    ] = None,
     install: Annotated[
         bool, typer.Option(help="Put the adapter into the expert's folder; otherwise it stays in --out.")
     ] = True,

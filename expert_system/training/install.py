@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 
 RUN = "run.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+UNKNOWN = "unknown"
+"""Of a base that nobody said the origin of."""
 NOT_HYPERPARAMETERS = {"method", "base", "checkpoint_every_s"}
 
 
-def install_run(out: Path, folder: Path, base_revision: str, base: BaseDescription | None = None) -> None:
+def install_run(out: Path, folder: Path, base_revision: str | None, base: BaseDescription | None = None) -> None:
     """Copy a run's adapter and record, and describe both in the manifest.
 
     Args:
         out: the folder that training wrote to.
         folder: the expert's.
-        base_revision: where the base comes from, such as a hub commit.
+        base_revision: where the base comes from, such as a hub commit; without it what the manifest says of the same
+            base, or "unknown".
         base: what was trained for; needed when the manifest does not bind to it yet.
 
     Raises:
@@ -44,6 +47,7 @@ def install_run(out: Path, folder: Path, base_revision: str, base: BaseDescripti
     name = run["recipe"]["training"]["base"]
     manifest = read_manifest(folder)
     weights = folder / "weights" / name
+    revision = base_revision or known_revision(manifest, run["base_digest"])
     bindings = _bindings(manifest, name, run["base_digest"], describe_adapter(out / "adapter", f"weights/{name}"), base)
     weights.mkdir(parents=True, exist_ok=True)
     for file in ADAPTER_FILES:
@@ -51,7 +55,7 @@ def install_run(out: Path, folder: Path, base_revision: str, base: BaseDescripti
     shutil.copyfile(out / RUN, folder / RUN)
     kept = tuple(entry for entry in manifest.quality_metrics if entry.base != name)
     updated = manifest.model_copy(
-        update={"base_models": bindings, "training": _training(run, base_revision), "quality_metrics": kept}
+        update={"base_models": bindings, "training": _training(run, revision), "quality_metrics": kept}
     )
     (folder / "manifest.json").write_bytes(dump_manifest(updated))
 
@@ -92,6 +96,13 @@ def _bindings(
         adapters=(adapter,),
     )
     return tuple(bound.values())
+
+
+def known_revision(manifest: Manifest, base_digest: str) -> str:
+    """Where the last training's base came from, if that is still the base."""
+    if manifest.training is None or base_digest not in {binding.base_digest for binding in manifest.base_models}:
+        return UNKNOWN
+    return manifest.training.base_revision
 
 
 def _training(run: dict[str, Any], base_revision: str) -> Training:

@@ -112,7 +112,7 @@ def train(
         value.data = value.data.float()
     if how.prompt_text:
         start_prompt(trainer.model, tokenizer, how.prompt_text)
-    optimizer = torch.optim.AdamW(parameters.values(), lr=how.learning_rate, weight_decay=how.weight_decay)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
 
     state = RunState(
         path=out / CHECKPOINT,
@@ -141,13 +141,21 @@ def train(
     return out / ADAPTER
 
 
-def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
+def mean_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in FP32 of logits (tokens, vocabulary) against token ids (tokens)."""
+    return cross_entropy(logits.float(), wanted)
+
+
+def completion_loss(
+    model: Any, inputs: Inputs, *, mixed: bool, score: Callable[..., torch.Tensor] = mean_cross_entropy
+) -> torch.Tensor:
     """Mean cross-entropy of the completion tokens; only their positions reach the output layer.
 
     Args:
         model: a PEFT model.
         inputs: what `collate` or `pack` made.
         mixed: compute products in BF16.
+        score: `mean_cross_entropy`, compiled or not.
     """
     base, ids, labels = model.get_base_model(), inputs["input_ids"], inputs["shift_labels"]
     with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=mixed):
@@ -164,7 +172,7 @@ def completion_loss(model: Any, inputs: Inputs, *, mixed: bool) -> torch.Tensor:
         ).last_hidden_state[:, virtual:]
         wanted = labels != IGNORED
         logits = base.get_output_embeddings()(hidden[wanted])
-    return cross_entropy(logits.float(), labels[wanted])
+    return score(logits, labels[wanted])
 
 
 class _OurBatches:
@@ -188,9 +196,11 @@ class _OurBatches:
 class AnswerTrainer(_OurBatches, SFTTrainer):
     """TRL's SFTTrainer; its own loss scores every position of the vocabulary where there is no GPU."""
 
+    score = staticmethod(mean_cross_entropy)
+
     def compute_loss(self, model: Any, inputs: Inputs, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The loss of one batch."""
-        return completion_loss(self.accelerator.unwrap_model(model), inputs, mixed=self.args.bf16)
+        return completion_loss(self.accelerator.unwrap_model(model), inputs, mixed=self.args.bf16, score=self.score)
 
     def weight(self, batch: Sequence[Encoded]) -> int:
         """What a batch counts in the held-out score: its completion tokens."""
@@ -232,16 +242,17 @@ def _answer_trainer(
     def collator(batch: Sequence[Encoded]) -> Inputs:
         return pack(batch) if how.packing else collate(batch, tokenizer.pad_token_id)
 
-    return _quiet(
-        AnswerTrainer(
-            model=base,
-            args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
-            data_collator=collator,
-            train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in rows]}),
-            processing_class=tokenizer,
-            peft_config=peft_config(how),
-        )
+    trainer = AnswerTrainer(
+        model=base,
+        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+        data_collator=collator,
+        train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in rows]}),
+        processing_class=tokenizer,
+        peft_config=peft_config(how),
     )
+    if how.compile:
+        trainer.score = torch.compile(mean_cross_entropy, dynamic=True)
+    return _quiet(trainer)
 
 
 def _preference_trainer(

