@@ -7,33 +7,42 @@ Promise: without a compiler, or off Linux, training runs as it is, only slower.
 
 from __future__ import annotations
 
-import ctypes
+import logging
+import shutil
 import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from expert_system.errors import ConfigError
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Parameters of glibc's mallopt(3)."""
-NEVER_TRIM = 2**31 - 1
-TOP_PAD_BYTES = 256 << 20
+ALLOCATOR = Path(__file__).with_name("cpu_memory.cpp")
+FLAGS = ("-O2", "-std=c++20")
 MAX_GRAPHS = 64
 """Graphs of one function; beyond them it would run uncompiled."""
 
 
-def keep_freed_memory() -> None:
-    """Let glibc reuse large tensors' memory instead of giving it back.
+@cache
+def keep_freed_memory() -> bool:
+    """Let tensors of this process reuse each other's memory, by an allocator of ours that is compiled here and now.
 
-    Every step frees and takes the same buffers of some ten MB; given back to the system, each of their pages would be
-    mapped and zeroed anew. Holds for the whole process, until it ends.
+    Holds until the process ends. Takes some two seconds: built anew in each process, so there is no cache to trust.
+
+    Returns:
+        Whether it was done; without a C++ compiler, or off Linux, memory stays malloc's.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None:
-        return
-    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER_TRIM), (M_TOP_PAD, TOP_PAD_BYTES)):
-        mallopt(parameter, value)
+    from torch.utils.cpp_extension import get_cxx_compiler, load
+
+    if not sys.platform.startswith("linux") or shutil.which(get_cxx_compiler()) is None:
+        return False
+    with TemporaryDirectory() as folder:
+        try:
+            load("expert_cpu_memory", [str(ALLOCATOR)], list(FLAGS), build_directory=folder, is_python_module=False)
+        except (RuntimeError, OSError) as problem:
+            logging.getLogger(__name__).warning("training is slower, its allocator was not built: %s", problem)
+            return False
+    return True
 
 
 def compile_layers(model: Any) -> None:
