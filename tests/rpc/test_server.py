@@ -7,7 +7,8 @@ import io
 import json
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -19,13 +20,16 @@ from expert_system import telemetry
 from expert_system.app import App, running
 from expert_system.client import AsyncClient, RequestFailed
 from expert_system.config import Config
-from expert_system.domain import Done
+from expert_system.domain import Done, EngineState
 from expert_system.errors import ConfigError
 from expert_system.rpc.readiness import LIVE, SERVICES
 from expert_system.testing.engine import FakeEngine
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+Release = Callable[[], Awaitable[None]]
 
 
 async def until(condition: Callable[[], bool], within_s: float = 1.0) -> None:
@@ -99,45 +103,66 @@ async def test_a_deadline_ends_the_request_everywhere(start: Any, engine: FakeEn
         await until(lambda: not engine.running)
 
 
-async def test_health_follows_the_engine(home: Any, engine: FakeEngine) -> None:
+@asynccontextmanager
+async def held_back(home: Any, engine: FakeEngine, patch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, Release]]:
+    """A server whose engine stays in its start until it is released, and which is stopped whatever happens.
+
+    A server that is left over would hang the interpreter when it is collected, in some later test.
+    """
+    ready, start = asyncio.Event(), engine.start
+
+    async def wait_and_start() -> None:
+        engine._state = EngineState.STARTING
+        await ready.wait()
+        await start()
+
+    patch.setattr(engine, "start", wait_and_start)
+    app = App(Config.model_validate({"home": home, "server": {"port": 0}}), lambda _: engine)
+    starting = asyncio.create_task(app.start())
+
+    async def release() -> None:
+        ready.set()
+        await starting
+
+    try:
+        await until(lambda: app.port is not None)
+        yield f"127.0.0.1:{app.port}", release
+    finally:
+        await release()
+        await app.stop()
+
+
+async def test_health_follows_the_engine(home: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """NOT_SERVING while it warms or restarts, SERVING while it takes requests; "live" is always SERVING."""
-    engine._start_s = 0.5
-    app = App(Config.model_validate({"home": home, "server": {"port": 0}}), lambda _: engine)
-    starting = asyncio.create_task(app.start())
-    await until(lambda: app.port is not None)
-    target = f"127.0.0.1:{app.port}"
     names = ("", *SERVICES)
+    async with held_back(home, engine, monkeypatch) as (target, release):
 
-    assert {NOT_SERVING} == {await health(target, name) for name in names}
-    assert SERVING == await health(target, LIVE)
-    await starting
-    await asyncio.sleep(0.3)
-    assert {SERVING} == {await health(target, name) for name in names}
-    engine.die()
-    await asyncio.sleep(0.3)
-    assert {NOT_SERVING} == {await health(target, name) for name in names}
-    engine.revive()
-    await asyncio.sleep(0.3)
-    assert {SERVING} == {await health(target, name) for name in names}
-    await app.stop()
+        async def becomes(wanted: int) -> None:
+            async with asyncio.timeout(5):
+                while {wanted} != {await health(target, name) for name in names}:  # noqa: ASYNC110 - lies in gRPC
+                    await asyncio.sleep(0.05)
+
+        assert {NOT_SERVING} == {await health(target, name) for name in names}
+        assert SERVING == await health(target, LIVE)
+        await release()
+        await becomes(SERVING)
+        engine.die()
+        await becomes(NOT_SERVING)
+        engine.revive()
+        await becomes(SERVING)
 
 
-async def test_a_request_before_the_engine_is_ready_is_unavailable(home: Any, engine: FakeEngine) -> None:
+async def test_a_request_before_the_engine_is_ready_is_unavailable(
+    home: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not queued, not dropped: UNAVAILABLE with a hint when to come back."""
-    engine._start_s = 0.5
-    app = App(Config.model_validate({"home": home, "server": {"port": 0}}), lambda _: engine)
-    starting = asyncio.create_task(app.start())
-    await until(lambda: app.port is not None)
-
-    async with AsyncClient(f"127.0.0.1:{app.port}") as client:
+    async with held_back(home, engine, monkeypatch) as (target, _), AsyncClient(target) as client:
         with pytest.raises(RequestFailed, match="the engine is starting") as failed:
             await client.complete("x")
         with pytest.raises(RequestFailed, match="the engine is starting"):
             await client.experts()
 
     assert (grpc.StatusCode.UNAVAILABLE, True) == (failed.value.code, failed.value.retry_after_s is not None)
-    await starting
-    await app.stop()
 
 
 @pytest.mark.parametrize("version", ["v1alpha", "v1"])
