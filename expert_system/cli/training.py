@@ -41,7 +41,7 @@ def train(
         str | None,
         typer.Option(
             "--base-revision",
-            help="Where the base comes from, for the manifest; without it what stands there.",
+            help="Where the base comes from, for the manifest; without it what stands there of this base.",
             show_default=False,
         ),
     ] = None,

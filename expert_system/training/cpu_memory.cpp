@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kAlignment = 64;                // torch's own, and the length of the header
 constexpr size_t kIdleLimit = size_t{12} << 30;  // bytes; beyond it freed blocks go back to the system
 constexpr size_t kClasses = 4;                   // sizes of blocks between a power of two and the next
-constexpr size_t kWaste = 2;                     // a block may be larger than its class by a kWaste-th
+constexpr size_t kWaste = 2;                     // a block may exceed what was asked for, rounded up to its class, by a kWaste-th
 
 struct Header {
   size_t bytes;  // of the block behind it

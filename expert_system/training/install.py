@@ -36,8 +36,8 @@ def install_run(out: Path, folder: Path, base_revision: str | None, base: BaseDe
     Args:
         out: the folder that training wrote to.
         folder: the expert's.
-        base_revision: where the base comes from, such as a hub commit; without it what the manifest says of the same
-            base, or "unknown".
+        base_revision: where the base comes from, such as a hub commit; without it what the manifest says, if
+            this is its only base, or "unknown".
         base: what was trained for; needed when the manifest does not bind to it yet.
 
     Raises:
@@ -99,8 +99,8 @@ def _bindings(
 
 
 def known_revision(manifest: Manifest, base_digest: str) -> str:
-    """Where the last training's base came from, if that is still the base."""
-    if manifest.training is None or base_digest not in {binding.base_digest for binding in manifest.base_models}:
+    """Where the last training's base came from, if that can only be this base; the manifest does not say which it was."""
+    if manifest.training is None or [base_digest] != [binding.base_digest for binding in manifest.base_models]:
         return UNKNOWN
     return manifest.training.base_revision
 

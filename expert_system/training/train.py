@@ -93,7 +93,8 @@ def train(
     """
     how = recipe.training
     device = choose_device(how)
-    keep_freed_memory()
+    if device == CPU:
+        keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

@@ -139,7 +139,7 @@ async def test_health_follows_the_engine(home: Any, engine: FakeEngine, monkeypa
 
         async def becomes(wanted: int) -> None:
             async with asyncio.timeout(5):
-                while {wanted} != {await health(target, name) for name in names}:  # noqa: ASYNC110 - lies in gRPC
+                while {wanted} != {await health(target, name) for name in names}:  # noqa: ASYNC110 - as in `until`
                     await asyncio.sleep(0.05)
 
         assert {NOT_SERVING} == {await health(target, name) for name in names}

@@ -100,6 +100,17 @@ def test_the_bases_origin_stays_known_while_the_base_is_the_same(
     assert known_revision(manifest, base_digest or manifest.base_models[0].base_digest).startswith(expected)
 
 
+def test_of_two_bases_neither_inherits_the_others_origin(copied: Path) -> None:
+    """The manifest has one origin and does not say of which base, so with two it says nothing of a new run's."""
+    manifest = read_manifest(copied)
+    [first] = manifest.base_models
+    both = manifest.model_copy(
+        update={"base_models": (first, first.model_copy(update={"name": "other", "base_digest": "0" * 64}))}
+    )
+
+    assert "unknown" == known_revision(both, "0" * 64) == known_revision(both, first.base_digest)
+
+
 def test_figures_replace_those_of_the_same_base(copied: Path) -> None:
     """Measuring twice leaves one entry, the latest."""
     point = Interval(value=0.5, low=0.4, high=0.6)

@@ -75,7 +75,7 @@ def test_kept_memory_serves_one_tensor_at_a_time() -> None:
 
 @linux
 def test_a_smaller_tensor_gets_a_kept_block_only_when_little_is_wasted() -> None:
-    """Half as much again is the most that a block may be larger than what is asked for."""
+    """A block may be half as large again as what is asked for, rounded up to one of four sizes a doubling; no larger."""
     assert keep_freed_memory()
     kept = torch.empty(900_000_000, dtype=torch.uint8)  # larger than what any other test leaves behind
     place = kept.data_ptr()
