@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from expert_system.training.checkpoint import RunState
     from expert_system.training.encoding import Sized
+    from expert_system.training.ranks import Ranks
     from expert_system.training.recipe import TrainingRecipe
 
 
@@ -60,8 +61,10 @@ class Steps(TrainerCallback):
         batches: Sequence[Sequence[Sized]],
         held_out: Sequence[Sequence[Sized]],
         report: Callable[[StepReport], None],
+        ranks: Ranks,
     ) -> None:
         self.how, self.state, self.trainer, self.report, self.held_out = how, state, trainer, report, held_out
+        self.ranks = ranks
         self.seen = list(accumulate((sum(row.length for row in batch) for batch in batches), initial=0))
         self.first_step, self.trained_before_s = state.progress.step, state.progress.trained_s
         self.started = self.saved = time.monotonic()
@@ -93,7 +96,7 @@ class Steps(TrainerCallback):
                 self.state.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
         now = time.monotonic()
         progress.trained_s = self.trained_before_s + now - self.started
-        if progress.step == steps or now - self.saved > self.how.checkpoint_every_s:
+        if self.ranks.rank == 0 and (progress.step == steps or now - self.saved > self.how.checkpoint_every_s):
             self.state.save()
             self.saved = now
         pace = (progress.tokens - self.seen[self.first_step]) / (now - self.started)
@@ -115,10 +118,12 @@ class Steps(TrainerCallback):
         trainer = self.trainer
         trainer.model.eval()
         total, count = 0.0, 0
-        for batch in self.held_out:
-            inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
-            weight = trainer.weight(batch)
+        for share in filter(None, map(self.ranks.share, self.held_out)):
+            inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(share).items()}
+            weight = trainer.weight(share)
             total += trainer.compute_loss(trainer.model, inputs).item() * weight
             count += weight
         trainer.model.train()
-        return total / count
+        mean = torch.tensor(total / max(1, count), dtype=torch.float64)
+        self.ranks.average([mean], count)
+        return mean.item()

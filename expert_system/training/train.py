@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, PrinterCallback
+from transformers.utils.logging import disable_progress_bar
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
@@ -50,6 +51,7 @@ from expert_system.training.encoding import (
     pack,
     schedule,
 )
+from expert_system.training.ranks import Ranks, count_ranks, start_ranks
 from expert_system.training.recipe import LOW_RANK
 from expert_system.training.speed import compile_layers, keep_freed_memory
 from expert_system.training.steps import StepReport, Steps, learning_rate
@@ -91,11 +93,32 @@ def train(
     Raises:
         ConfigError: this machine cannot do what the recipe asks, or `out` holds another run.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    size = count_ranks(recipe.training, choose_device(recipe.training))
+    with start_ranks(size, _follow, (recipe, parts, base, base_digest, out)) as ranks:
+        _run(recipe, parts, base, base_digest, out, report, ranks)
+    return out / ADAPTER
+
+
+def _follow(ranks: Ranks, recipe: Recipe, parts: Mapping[str, Part], base: Path, base_digest: str, out: Path) -> None:
+    """Take every step with rank 0, silently."""
+    disable_progress_bar()
+    _run(recipe, parts, base, base_digest, out, lambda _: None, ranks)
+
+
+def _run(
+    recipe: Recipe,
+    parts: Mapping[str, Part],
+    base: Path,
+    base_digest: str,
+    out: Path,
+    report: Callable[[StepReport], None],
+    ranks: Ranks,
+) -> None:
     how = recipe.training
     device = choose_device(how)
     if device == CPU:
         keep_freed_memory()
-    out.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     to_ids: Callable[..., Any] = encode_pair if how.method == "dpo" else encode
@@ -124,12 +147,13 @@ def train(
     state.load()
     start = state.progress.step
     trainer.batches, trainer.args.max_steps = batches[start:], len(batches) - start
-    trainer.optimizer = optimizer
+    trainer.optimizer, trainer.ranks = optimizer, ranks
+    ranks.average(list(parameters.values()), 1.0)  # the same start everywhere, however it was drawn
     trainer.lr_scheduler = LambdaLR(
         optimizer, lambda step: learning_rate(how, start + step, len(batches)) / how.learning_rate
     )
     held_out = schedule(rows[VALIDATION], how.batch_size, 1, how.seed)
-    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report))
+    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report, ranks))
     # Autocast chooses each product's type; the round trip of PEFT's LoRA layers through FP32 costs a seventh and
     # changes no value. Off for the whole run: activations that are computed twice must come out alike.
     casts = how.precision == "bfloat16" and how.adapter in LOW_RANK
@@ -137,9 +161,9 @@ def train(
         if trainer.batches:
             trainer.train()
 
-    save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
-    _write_run(out, recipe, parts, state.progress, base_digest, device)
-    return out / ADAPTER
+    if ranks.rank == 0:
+        save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
+        _write_run(out, recipe, parts, state.progress, base_digest, device, ranks.size)
 
 
 def mean_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -181,14 +205,21 @@ class _OurBatches:
 
     batches: Sequence[Sequence[Any]]
     """Those still to be trained on."""
+    ranks: Ranks
     last_loss = float("nan")
 
     def get_train_dataloader(self: Any) -> DataLoader:
+        shares = [self.ranks.share(batch) for batch in self.batches]
+        self.weights = iter([self.weight(share) for share in shares])
+        # A rank without a row computes one of them and counts it nothing, so that it has gradients to send.
+        rows = [share or batch[:1] for share, batch in zip(shares, self.batches, strict=True)]
         # With a generator of its own, since a loader draws a seed when it starts: that would shift a resumed run.
-        return DataLoader(self.batches, batch_size=None, collate_fn=self.data_collator, generator=torch.Generator())
+        return DataLoader(rows, batch_size=None, collate_fn=self.data_collator, generator=torch.Generator())
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+        self.ranks.average([*gradients, loss], next(self.weights))
         self.last_loss = loss.item()
         self._metrics["train"].clear()  # TRL collects them for a log that nobody reads
         return loss
@@ -295,7 +326,13 @@ def _run_name(recipe: Recipe, parts: Mapping[str, Part], base_digest: str) -> st
 
 
 def _write_run(
-    out: Path, recipe: Recipe, parts: Mapping[str, Part], progress: Progress, base_digest: str, device: str
+    out: Path,
+    recipe: Recipe,
+    parts: Mapping[str, Part],
+    progress: Progress,
+    base_digest: str,
+    device: str,
+    processes: int,
 ) -> None:
     """Record everything needed to repeat the run."""
     weights = (out / ADAPTER / WEIGHTS_FILE).read_bytes()
@@ -314,6 +351,7 @@ def _write_run(
         "wall_time_s": round(progress.trained_s, 1),
         "device": torch.cuda.get_device_name() if device == CUDA else CPU,
         "cores": os.cpu_count(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "software": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},

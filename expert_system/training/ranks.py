@@ -1,0 +1,168 @@
+"""Divide each batch among processes of one machine: data-parallel training on a CPU.
+
+    batch -> each rank's share -> gradients -> mean over all ranks -> the same step of the optimizer in each
+
+Promise: a step is the one that a single process would take, but for the order of sums; when rank 0 ends, however it
+ends, so do the others. One process with a thread for each core waits at the end of every product for the slower core;
+processes wait once a step (decisions/0010).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch.distributed import FileStore, ProcessGroupGloo
+
+from expert_system.errors import ConfigError
+from expert_system.training.adapters import CPU
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
+
+    from expert_system.training.recipe import TrainingRecipe
+
+RANKS = 2
+"""Processes at most: more were not measured."""
+LONGEST_WAIT = timedelta(hours=24)
+"""For another rank's gradients: one may be held (SIGSTOP). That a process has ended is seen at once."""
+END_WAIT_S = 10.0
+"""For a process that lost its connection to end, so that its exit code can be told."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True, kw_only=True)
+class Ranks:
+    """A process's place among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    group: ProcessGroupGloo | None = None
+    others: Sequence[BaseProcess] = ()
+    """Those that rank 0 started."""
+
+    def share(self, batch: Sequence[Row]) -> Sequence[Row]:
+        """This rank's rows; none where the batch is too small."""
+        return batch[self.rank :: self.size]
+
+    @torch.no_grad()
+    def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
+        """Replace tensors of all ranks, in place, by their mean weighted with each rank's `weight`.
+
+        Raises:
+            ConfigError: another rank's process has ended.
+        """
+        if self.group is None:
+            return
+        flat = torch.cat([*(tensor.reshape(-1) * weight for tensor in tensors), torch.tensor([float(weight)])])
+        try:
+            self.group.allreduce([flat]).wait()
+        except RuntimeError as lost:
+            for other in self.others:
+                other.join(END_WAIT_S)
+            raise ConfigError(_ended(self.others)) from lost
+        *means, _ = flat.div_(flat[-1].clone()).split([*(tensor.numel() for tensor in tensors), 1])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+
+def count_ranks(how: TrainingRecipe, device: str) -> int:
+    """How many processes train: several for runs that are long enough to be compiled, a core for each.
+
+    Dropout keeps one, since a checkpoint holds the random state of one.
+    """
+    if device != CPU or not how.compile or how.dropout:
+        return 1
+    return max(1, min(RANKS, how.batch_size, torch.get_num_threads()))
+
+
+@contextmanager
+def start_ranks(size: int, follow: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Ranks]:
+    """Start the other processes, each with `follow(its Ranks, *arguments)`, and be rank 0 among them.
+
+    The threads of this process are divided among all. The others end with the block.
+
+    Raises:
+        ConfigError: one ended before it was ready.
+    """
+    if size == 1:
+        yield Ranks()
+        return
+    threads = torch.get_num_threads()
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+    with TemporaryDirectory() as folder:
+        store = str(Path(folder) / "store")
+        started = [
+            context.Process(target=_be_rank, args=(rank, size, threads // size, store, follow, arguments))
+            for rank in range(1, size)
+        ]
+        try:
+            torch.set_num_threads(threads // size)
+            for process in started:
+                process.start()
+            _wait_until_ready(store, size, started)
+            yield Ranks(size=size, group=_join(store, 0, size), others=started)
+        finally:
+            for process in started:
+                if process.pid is not None:
+                    process.kill()
+                    process.join()
+            torch.set_num_threads(threads)
+
+
+def _wait_until_ready(store: str, size: int, started: Sequence[BaseProcess]) -> None:
+    """Joining would wait for a process that is gone, so join when all are there."""
+    files = {process.sentinel: Path(f"{store}.{rank}") for rank, process in enumerate(started, 1)}
+    while not all(file.exists() for file in files.values()):
+        if connection.wait(list(files), timeout=0.05):
+            raise ConfigError(_ended(started))
+
+
+def _join(store: str, rank: int, size: int) -> ProcessGroupGloo:
+    """Connect to the others over the loopback interface."""
+    options = ProcessGroupGloo._Options()  # torch has no public name for it
+    options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+    options._timeout = LONGEST_WAIT
+    return ProcessGroupGloo(FileStore(store, size), rank, size, options)
+
+
+def _be_rank(
+    rank: int, size: int, threads: int, store: str, follow: Callable[..., None], arguments: Sequence[Any]
+) -> None:
+    """What a started process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; rank 0 decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    Path(f"{store}.{rank}").touch()
+    try:
+        follow(Ranks(rank=rank, size=size, group=_join(store, rank, size)), *arguments)
+    except ConfigError:
+        sys.exit(1)  # rank 0 meets the same and says it, or is gone
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _ended(processes: Sequence[BaseProcess]) -> str:
+    codes = ", ".join(str(process.exitcode) for process in processes if process.exitcode is not None)
+    return (
+        f"a training process ended (exit code {codes or 'unknown'}; -9 is often want of memory); the same command goes "
+        "on from the last checkpoint, and OMP_NUM_THREADS=1 before it trains in one process"
+    )
