@@ -51,8 +51,8 @@ from expert_system.training.encoding import (
     pack,
     schedule,
 )
-from expert_system.training.ranks import Ranks, count_ranks, start_ranks
 from expert_system.training.recipe import LOW_RANK
+from expert_system.training.replicas import Replica, count_replicas, start_replicas
 from expert_system.training.speed import compile_layers, keep_freed_memory
 from expert_system.training.steps import StepReport, Steps, learning_rate
 
@@ -94,16 +94,18 @@ def train(
         ConfigError: this machine cannot do what the recipe asks, or `out` holds another run.
     """
     out.mkdir(parents=True, exist_ok=True)
-    size = count_ranks(recipe.training, choose_device(recipe.training))
-    with start_ranks(size, _follow, (recipe, parts, base, base_digest, out)) as ranks:
-        _run(recipe, parts, base, base_digest, out, report, ranks)
+    count = count_replicas(recipe.training, choose_device(recipe.training))
+    with start_replicas(count, _follow, (recipe, parts, base, base_digest, out)) as replica:
+        _run(recipe, parts, base, base_digest, out, report, replica)
     return out / ADAPTER
 
 
-def _follow(ranks: Ranks, recipe: Recipe, parts: Mapping[str, Part], base: Path, base_digest: str, out: Path) -> None:
-    """Take every step with rank 0, silently."""
+def _follow(
+    replica: Replica, recipe: Recipe, parts: Mapping[str, Part], base: Path, base_digest: str, out: Path
+) -> None:
+    """Take every step with replica 0, silently."""
     disable_progress_bar()
-    _run(recipe, parts, base, base_digest, out, lambda _: None, ranks)
+    _run(recipe, parts, base, base_digest, out, lambda _: None, replica)
 
 
 def _run(
@@ -113,7 +115,7 @@ def _run(
     base_digest: str,
     out: Path,
     report: Callable[[StepReport], None],
-    ranks: Ranks,
+    replica: Replica,
 ) -> None:
     how = recipe.training
     device = choose_device(how)
@@ -147,13 +149,13 @@ def _run(
     state.load()
     start = state.progress.step
     trainer.batches, trainer.args.max_steps = batches[start:], len(batches) - start
-    trainer.optimizer, trainer.ranks = optimizer, ranks
-    ranks.average(list(parameters.values()), 1.0)  # the same start everywhere, however it was drawn
+    trainer.optimizer, trainer.replica = optimizer, replica
+    replica.average(list(parameters.values()), 1.0)  # the same start everywhere, however it was drawn
     trainer.lr_scheduler = LambdaLR(
         optimizer, lambda step: learning_rate(how, start + step, len(batches)) / how.learning_rate
     )
     held_out = schedule(rows[VALIDATION], how.batch_size, 1, how.seed)
-    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report, ranks))
+    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report, replica))
     # Autocast chooses each product's type; the round trip of PEFT's LoRA layers through FP32 costs a seventh and
     # changes no value. Off for the whole run: activations that are computed twice must come out alike.
     casts = how.precision == "bfloat16" and how.adapter in LOW_RANK
@@ -161,9 +163,9 @@ def _run(
         if trainer.batches:
             trainer.train()
 
-    if ranks.rank == 0:
+    if replica.index == 0:
         save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
-        _write_run(out, recipe, parts, state.progress, base_digest, device, ranks.size)
+        _write_run(out, recipe, parts, state.progress, base_digest, device, replica.count)
 
 
 def mean_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -205,13 +207,13 @@ class _OurBatches:
 
     batches: Sequence[Sequence[Any]]
     """Those still to be trained on."""
-    ranks: Ranks
+    replica: Replica
     last_loss = float("nan")
 
     def get_train_dataloader(self: Any) -> DataLoader:
-        shares = [self.ranks.share(batch) for batch in self.batches]
+        shares = [self.replica.share(batch) for batch in self.batches]
         self.weights = iter([self.weight(share) for share in shares])
-        # A rank without a row computes one of them and counts it nothing, so that it has gradients to send.
+        # A replica without a row computes one of them and counts it nothing, so that it has gradients to send.
         rows = [share or batch[:1] for share, batch in zip(shares, self.batches, strict=True)]
         # With a generator of its own, since a loader draws a seed when it starts: that would shift a resumed run.
         return DataLoader(rows, batch_size=None, collate_fn=self.data_collator, generator=torch.Generator())
@@ -219,7 +221,7 @@ class _OurBatches:
     def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
         gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
-        self.ranks.average([*gradients, loss], next(self.weights))
+        self.replica.average([*gradients, loss], next(self.weights))
         self.last_loss = loss.item()
         self._metrics["train"].clear()  # TRL collects them for a log that nobody reads
         return loss

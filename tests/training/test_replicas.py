@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from expert_system.errors import ConfigError
-from expert_system.training.ranks import Ranks, count_ranks
+from expert_system.training.replicas import Replica, count_replicas
 from expert_system.training.steps import StepReport
 from tests.training.trainkit import make_base, make_recipe, record, run
 
-LONG = {"compile": True, "batch_size": 19, "epochs": 2}
-"""Of twenty rows: in every other batch stands one row alone, and rank 1 has none."""
+RECIPE = make_recipe("rslora", batch_size=19, epochs=2)
+"""Of twenty rows: in every other batch stands one row alone, and replica 1 has none. Not compiled, which takes long."""
 
 
 @pytest.fixture
@@ -30,6 +30,12 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_replicas(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for the short run."""
+    monkeypatch.setattr("expert_system.training.train.count_replicas", lambda *_: 2)
 
 
 def record_after(train: Callable[[], object], out: Path) -> Mapping[str, Any]:
@@ -53,44 +59,46 @@ def children() -> set[int]:
 
 def test_who_trains_in_several_processes(two_threads: None) -> None:
     """Compiled runs on a CPU; not with dropout, not with more processes than rows of a batch or threads."""
-    long = make_recipe("rslora", **LONG).training
+    long = make_recipe("rslora", compile=True).training
 
-    assert count_ranks(long, "cpu") == 2
-    assert count_ranks(long, "cuda") == 1
-    assert count_ranks(long.model_copy(update={"dropout": 0.1}), "cpu") == 1
-    assert count_ranks(long.model_copy(update={"compile": False}), "cpu") == 1
-    assert count_ranks(long.model_copy(update={"batch_size": 1}), "cpu") == 1
+    assert count_replicas(long, "cpu") == 2
+    assert count_replicas(long, "cuda") == 1
+    assert count_replicas(long.model_copy(update={"dropout": 0.1}), "cpu") == 1
+    assert count_replicas(long.model_copy(update={"compile": False}), "cpu") == 1
+    assert count_replicas(long.model_copy(update={"batch_size": 1}), "cpu") == 1
     torch.set_num_threads(1)
-    assert count_ranks(long, "cpu") == 1
+    assert count_replicas(long, "cpu") == 1
 
 
 def test_alone_nothing_is_averaged() -> None:
     """One process computes as if there were no others to think of."""
     tensor = torch.tensor([0.1])
 
-    Ranks().average([tensor], 3.0)
+    Replica().average([tensor], 3.0)
 
     assert tensor.item() == torch.tensor(0.1).item()
-    assert Ranks().share([1, 2, 3]) == [1, 2, 3]
+    assert Replica().share([1, 2, 3]) == [1, 2, 3]
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(two_threads: None, tmp_path: Path) -> None:
+def test_two_processes_take_the_steps_of_one(
+    two_replicas: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the order of sums differs: in FP32 losses, held-out losses and the adapter agree to 1e-4; resumed too."""
-    base, recipe = make_base(tmp_path / "base"), make_recipe("rslora", **LONG)
+    base = make_base(tmp_path / "base")
 
     def stop(step: StepReport) -> None:
         if step.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, base, tmp_path / "two", stop)
+        run(RECIPE, base, tmp_path / "two", stop)
     assert not children()
-    two = record_after(lambda: run(recipe, base, tmp_path / "two"), tmp_path / "two")
+    two = record_after(lambda: run(RECIPE, base, tmp_path / "two"), tmp_path / "two")
     assert not children()
     assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
-    one = record_after(lambda: run(recipe, base, tmp_path / "one"), tmp_path / "one")
+    monkeypatch.undo()
+    one = record_after(lambda: run(RECIPE, base, tmp_path / "one"), tmp_path / "one")
 
     assert (two["processes"], one["processes"]) == (2, 1)
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
@@ -99,28 +107,29 @@ def test_two_processes_take_the_steps_of_one(two_threads: None, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_when_a_process_dies_the_run_says_so_and_can_go_on(two_threads: None, tmp_path: Path) -> None:
+def test_when_a_process_dies_the_run_says_so_and_can_go_on(two_replicas: None, tmp_path: Path) -> None:
     """The other process ends with a sentence that says what to do; the last checkpoint stays."""
-    base, recipe = make_base(tmp_path / "base"), make_recipe("rslora", **LONG)
+    base = make_base(tmp_path / "base")
 
     def kill(step: StepReport) -> None:
         for process in children():
             os.kill(process, signal.SIGKILL)
 
     with pytest.raises(ConfigError, match=r"exit code -9.*the same command goes on.*OMP_NUM_THREADS=1"):
-        run(recipe, base, tmp_path / "out", kill)
-    assert len(run(recipe, base, tmp_path / "out")) == 3
+        run(RECIPE, base, tmp_path / "out", kill)
+    assert len(run(RECIPE, base, tmp_path / "out")) == 3
 
 
 @pytest.mark.slow
-def test_when_rank_0_is_killed_the_others_end(tmp_path: Path) -> None:
+def test_when_replica_0_is_killed_the_others_end(tmp_path: Path) -> None:
     """No process is left behind, whatever it was doing."""
-    base, recipe = make_base(tmp_path / "base"), make_recipe("rslora", **LONG)
-    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    base = make_base(tmp_path / "base")
+    (tmp_path / "recipe.json").write_text(RECIPE.model_dump_json())
     script = (
         "import os, signal, sys, torch; from pathlib import Path; from tests.training.trainkit import *\n"
         "if __name__ == '__main__':\n"
-        "    torch.set_num_threads(2); from tests.training.test_ranks import children\n"
+        "    import expert_system.training.train as t; t.count_replicas = lambda *_: 2; "
+        "from tests.training.test_replicas import children\n"
         "    def end(step): print(*children(), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         "    run(Recipe.model_validate_json(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), Path(sys.argv[3]), end)\n"
     )

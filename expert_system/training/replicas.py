@@ -1,10 +1,10 @@
 """Divide each batch among processes of one machine: data-parallel training on a CPU.
 
-    batch -> each rank's share -> gradients -> mean over all ranks -> the same step of the optimizer in each
+    batch -> each replica's share -> gradients -> mean over all replicas -> the same step of the optimizer in each
 
-Promise: a step is the one that a single process would take, but for the order of sums; when rank 0 ends, however it
+Promise: a step is the one that a single process would take, but for the order of sums; when replica 0 ends, however it
 ends, so do the others. One process with a thread for each core waits at the end of every product for the slower core;
-processes wait once a step (decisions/0010).
+replicas wait once a step (decisions/0010).
 """
 
 from __future__ import annotations
@@ -34,36 +34,37 @@ if TYPE_CHECKING:
 
     from expert_system.training.recipe import TrainingRecipe
 
-RANKS = 2
-"""Processes at most: more were not measured."""
+MOST = 2
+"""Replicas; more were not measured."""
 LONGEST_WAIT = timedelta(hours=24)
-"""For another rank's gradients: one may be held (SIGSTOP). That a process has ended is seen at once."""
+"""For another replica's gradients: its process may be held (SIGSTOP). That it has ended is seen at once."""
 END_WAIT_S = 10.0
 """For a process that lost its connection to end, so that its exit code can be told."""
+POLL_S = 0.05
 
 Row = TypeVar("Row")
 
 
 @dataclass(slots=True, kw_only=True)
-class Ranks:
+class Replica:
     """A process's place among those that train together."""
 
-    rank: int = 0
-    size: int = 1
+    index: int = 0
+    count: int = 1
     group: ProcessGroupGloo | None = None
     others: Sequence[BaseProcess] = ()
-    """Those that rank 0 started."""
+    """Those that replica 0 started."""
 
     def share(self, batch: Sequence[Row]) -> Sequence[Row]:
-        """This rank's rows; none where the batch is too small."""
-        return batch[self.rank :: self.size]
+        """This replica's rows; none where the batch is too small."""
+        return batch[self.index :: self.count]
 
     @torch.no_grad()
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
-        """Replace tensors of all ranks, in place, by their mean weighted with each rank's `weight`.
+        """Replace tensors of all replicas, in place, by their mean weighted with each one's `weight`.
 
         Raises:
-            ConfigError: another rank's process has ended.
+            ConfigError: another replica's process has ended.
         """
         if self.group is None:
             return
@@ -79,78 +80,78 @@ class Ranks:
             tensor.copy_(mean.view_as(tensor))
 
 
-def count_ranks(how: TrainingRecipe, device: str) -> int:
+def count_replicas(how: TrainingRecipe, device: str) -> int:
     """How many processes train: several for runs that are long enough to be compiled, a core for each.
 
     Dropout keeps one, since a checkpoint holds the random state of one.
     """
     if device != CPU or not how.compile or how.dropout:
         return 1
-    return max(1, min(RANKS, how.batch_size, torch.get_num_threads()))
+    return max(1, min(MOST, how.batch_size, torch.get_num_threads()))
 
 
 @contextmanager
-def start_ranks(size: int, follow: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Ranks]:
-    """Start the other processes, each with `follow(its Ranks, *arguments)`, and be rank 0 among them.
+def start_replicas(count: int, follow: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Replica]:
+    """Start the other processes, each with `follow(its Replica, *arguments)`, and be replica 0 among them.
 
     The threads of this process are divided among all. The others end with the block.
 
     Raises:
         ConfigError: one ended before it was ready.
     """
-    if size == 1:
-        yield Ranks()
+    if count == 1:
+        yield Replica()
         return
     threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     with TemporaryDirectory() as folder:
         store = str(Path(folder) / "store")
-        started = [
-            context.Process(target=_be_rank, args=(rank, size, threads // size, store, follow, arguments))
-            for rank in range(1, size)
+        others = [
+            context.Process(target=_be_replica, args=(index, count, threads // count, store, follow, arguments))
+            for index in range(1, count)
         ]
         try:
-            torch.set_num_threads(threads // size)
-            for process in started:
+            torch.set_num_threads(threads // count)
+            for process in others:
                 process.start()
-            _wait_until_ready(store, size, started)
-            yield Ranks(size=size, group=_join(store, 0, size), others=started)
+            _wait_until_ready(store, others)
+            yield Replica(count=count, group=_join(store, 0, count), others=others)
         finally:
-            for process in started:
+            for process in others:
                 if process.pid is not None:
                     process.kill()
                     process.join()
             torch.set_num_threads(threads)
 
 
-def _wait_until_ready(store: str, size: int, started: Sequence[BaseProcess]) -> None:
+def _wait_until_ready(store: str, others: Sequence[BaseProcess]) -> None:
     """Joining would wait for a process that is gone, so join when all are there."""
-    files = {process.sentinel: Path(f"{store}.{rank}") for rank, process in enumerate(started, 1)}
-    while not all(file.exists() for file in files.values()):
-        if connection.wait(list(files), timeout=0.05):
-            raise ConfigError(_ended(started))
+    waited_for = {process.sentinel: Path(f"{store}.{index}") for index, process in enumerate(others, 1)}
+    while not all(file.exists() for file in waited_for.values()):
+        if connection.wait(list(waited_for), timeout=POLL_S):
+            raise ConfigError(_ended(others))
 
 
-def _join(store: str, rank: int, size: int) -> ProcessGroupGloo:
+def _join(store: str, index: int, count: int) -> ProcessGroupGloo:
     """Connect to the others over the loopback interface."""
     options = ProcessGroupGloo._Options()  # torch has no public name for it
     options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
     options._timeout = LONGEST_WAIT
-    return ProcessGroupGloo(FileStore(store, size), rank, size, options)
+    return ProcessGroupGloo(FileStore(store, count), index, count, options)
 
 
-def _be_rank(
-    rank: int, size: int, threads: int, store: str, follow: Callable[..., None], arguments: Sequence[Any]
+def _be_replica(
+    index: int, count: int, threads: int, store: str, follow: Callable[..., None], arguments: Sequence[Any]
 ) -> None:
     """What a started process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; rank 0 decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; replica 0 decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    Path(f"{store}.{rank}").touch()
+    Path(f"{store}.{index}").touch()
     try:
-        follow(Ranks(rank=rank, size=size, group=_join(store, rank, size)), *arguments)
+        follow(Replica(index=index, count=count, group=_join(store, index, count)), *arguments)
     except ConfigError:
-        sys.exit(1)  # rank 0 meets the same and says it, or is gone
+        sys.exit(1)  # replica 0 meets the same and says it, or is gone
 
 
 def _end_with_parent() -> None:
