@@ -51,9 +51,31 @@ class Replica:
 
     index: int = 0
     count: int = 1
-    group: ProcessGroupGloo | None = None
+    store: str = ""
+    """File where they find each other; with ".1" behind it, replica 1 has come."""
     others: Sequence[BaseProcess] = ()
     """Those that replica 0 started."""
+    group: ProcessGroupGloo | None = None
+
+    def join(self) -> None:
+        """Wait for the others, each of which has set itself up meanwhile, and connect over the loopback interface.
+
+        Raises:
+            ConfigError: another replica's process has ended.
+        """
+        if self.count == 1:
+            return
+        if self.index:
+            Path(f"{self.store}.{self.index}").touch()
+        # Connecting would wait for a process that is gone, so replica 0 connects when all are there.
+        coming = {process.sentinel: Path(f"{self.store}.{index}") for index, process in enumerate(self.others, 1)}
+        while not all(file.exists() for file in coming.values()):
+            if connection.wait(list(coming), timeout=POLL_S):
+                raise ConfigError(_ended(self.others))
+        options = ProcessGroupGloo._Options()  # torch has no public name for it
+        options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+        options._timeout = LONGEST_WAIT
+        self.group = ProcessGroupGloo(FileStore(self.store, self.count), self.index, self.count, options)
 
     def share(self, batch: Sequence[Row]) -> Sequence[Row]:
         """This replica's rows; none where the batch is too small."""
@@ -91,31 +113,25 @@ def count_replicas(how: TrainingRecipe, device: str) -> int:
 
 
 @contextmanager
-def start_replicas(count: int, follow: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Replica]:
+def start_replicas(count: int, follow: Callable[..., None], *arguments: Any) -> Iterator[Replica]:
     """Start the other processes, each with `follow(its Replica, *arguments)`, and be replica 0 among them.
 
     The threads of this process are divided among all. The others end with the block.
-
-    Raises:
-        ConfigError: one ended before it was ready.
     """
-    if count == 1:
-        yield Replica()
-        return
     threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     with TemporaryDirectory() as folder:
-        store = str(Path(folder) / "store")
+        places = [Replica(index=index, count=count, store=str(Path(folder) / "store")) for index in range(count)]
         others = [
-            context.Process(target=_be_replica, args=(index, count, threads // count, store, follow, arguments))
-            for index in range(1, count)
+            context.Process(target=_be_replica, args=(place, threads // count, follow, arguments))
+            for place in places[1:]
         ]
         try:
             torch.set_num_threads(threads // count)
             for process in others:
                 process.start()
-            _wait_until_ready(store, others)
-            yield Replica(count=count, group=_join(store, 0, count), others=others)
+            places[0].others = others
+            yield places[0]
         finally:
             for process in others:
                 if process.pid is not None:
@@ -124,32 +140,13 @@ def start_replicas(count: int, follow: Callable[..., None], arguments: Sequence[
             torch.set_num_threads(threads)
 
 
-def _wait_until_ready(store: str, others: Sequence[BaseProcess]) -> None:
-    """Joining would wait for a process that is gone, so join when all are there."""
-    waited_for = {process.sentinel: Path(f"{store}.{index}") for index, process in enumerate(others, 1)}
-    while not all(file.exists() for file in waited_for.values()):
-        if connection.wait(list(waited_for), timeout=POLL_S):
-            raise ConfigError(_ended(others))
-
-
-def _join(store: str, index: int, count: int) -> ProcessGroupGloo:
-    """Connect to the others over the loopback interface."""
-    options = ProcessGroupGloo._Options()  # torch has no public name for it
-    options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
-    options._timeout = LONGEST_WAIT
-    return ProcessGroupGloo(FileStore(store, count), index, count, options)
-
-
-def _be_replica(
-    index: int, count: int, threads: int, store: str, follow: Callable[..., None], arguments: Sequence[Any]
-) -> None:
+def _be_replica(place: Replica, threads: int, follow: Callable[..., None], arguments: Sequence[Any]) -> None:
     """What a started process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; replica 0 decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    Path(f"{store}.{index}").touch()
     try:
-        follow(Replica(index=index, count=count, group=_join(store, index, count)), *arguments)
+        follow(place, *arguments)
     except ConfigError:
         sys.exit(1)  # replica 0 meets the same and says it, or is gone
 

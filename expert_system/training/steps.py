@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from expert_system.training.checkpoint import RunState
     from expert_system.training.encoding import Sized
     from expert_system.training.recipe import TrainingRecipe
-    from expert_system.training.replicas import Replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +60,8 @@ class Steps(TrainerCallback):
         batches: Sequence[Sequence[Sized]],
         held_out: Sequence[Sequence[Sized]],
         report: Callable[[StepReport], None],
-        replica: Replica,
     ) -> None:
         self.how, self.state, self.trainer, self.report, self.held_out = how, state, trainer, report, held_out
-        self.replica = replica
         self.seen = list(accumulate((sum(row.length for row in batch) for batch in batches), initial=0))
         self.first_step, self.trained_before_s = state.progress.step, state.progress.trained_s
         self.started = self.saved = time.monotonic()
@@ -96,7 +93,9 @@ class Steps(TrainerCallback):
                 self.state.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
         now = time.monotonic()
         progress.trained_s = self.trained_before_s + now - self.started
-        if self.replica.index == 0 and (progress.step == steps or now - self.saved > self.how.checkpoint_every_s):
+        if self.trainer.replica.index == 0 and (
+            progress.step == steps or now - self.saved > self.how.checkpoint_every_s
+        ):
             self.state.save()
             self.saved = now
         pace = (progress.tokens - self.seen[self.first_step]) / (now - self.started)
@@ -118,12 +117,12 @@ class Steps(TrainerCallback):
         trainer = self.trainer
         trainer.model.eval()
         total, count = 0.0, 0
-        for share in filter(None, map(self.replica.share, self.held_out)):
+        for share in filter(None, map(trainer.replica.share, self.held_out)):
             inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(share).items()}
             weight = trainer.weight(share)
             total += trainer.compute_loss(trainer.model, inputs).item() * weight
             count += weight
         trainer.model.train()
         mean = torch.tensor(total / max(1, count), dtype=torch.float64)
-        self.replica.average([mean], count)
+        trainer.replica.average([mean], count)
         return mean.item()

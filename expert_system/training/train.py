@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -94,41 +95,45 @@ def train(
         ConfigError: this machine cannot do what the recipe asks, or `out` holds another run.
     """
     out.mkdir(parents=True, exist_ok=True)
-    count = count_replicas(recipe.training, choose_device(recipe.training))
-    with start_replicas(count, _follow, (recipe, parts, base, base_digest, out)) as replica:
-        _run(recipe, parts, base, base_digest, out, report, replica)
+    run = _Run(recipe=recipe, parts=parts, base=base, base_digest=base_digest, out=out)
+    with start_replicas(count_replicas(recipe.training, choose_device(recipe.training)), _follow, run) as replica:
+        _take_steps(run, report, replica)
     return out / ADAPTER
 
 
-def _follow(
-    replica: Replica, recipe: Recipe, parts: Mapping[str, Part], base: Path, base_digest: str, out: Path
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """The arguments of `train` that all replicas share."""
+
+    recipe: Recipe
+    parts: Mapping[str, Part]
+    base: Path
+    base_digest: str
+    out: Path
+
+
+def _follow(replica: Replica, run: _Run) -> None:
     """Take every step with replica 0, silently."""
     disable_progress_bar()
-    _run(recipe, parts, base, base_digest, out, lambda _: None, replica)
+    _take_steps(run, lambda _: None, replica)
 
 
-def _run(
-    recipe: Recipe,
-    parts: Mapping[str, Part],
-    base: Path,
-    base_digest: str,
-    out: Path,
-    report: Callable[[StepReport], None],
-    replica: Replica,
-) -> None:
-    how = recipe.training
+def _take_steps(run: _Run, report: Callable[[StepReport], None], replica: Replica) -> None:
+    """Train as one of the replicas; replica 0 writes what comes of it."""
+    how, parts = run.recipe.training, run.parts
     device = choose_device(how)
     if device == CPU:
         keep_freed_memory()
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(run.base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     to_ids: Callable[..., Any] = encode_pair if how.method == "dpo" else encode
     rows = {name: [to_ids(row, tokenizer) for row in parts[name].examples] for name in (TRAIN, VALIDATION)}
     batches = schedule(rows[TRAIN], how.batch_size, how.epochs, how.seed)
 
     trainer_of: Callable[..., Any] = _preference_trainer if how.method == "dpo" else _answer_trainer
-    trainer = trainer_of(how, load_base(how, base, device), tokenizer, rows[TRAIN], _arguments(how, out, device))
+    trainer = trainer_of(
+        how, load_base(how, run.base, device), tokenizer, rows[TRAIN], _arguments(how, run.out, device)
+    )
     if how.adapter == "dora":
         factor_norms(trainer.model)
     if how.compile:
@@ -141,31 +146,32 @@ def _run(
     optimizer = torch.optim.AdamW(parameters.values(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
 
     state = RunState(
-        path=out / CHECKPOINT,
+        path=run.out / CHECKPOINT,
         parameters=parameters,
         optimizer=optimizer,
-        progress=Progress(run=_run_name(recipe, parts, base_digest)),
+        progress=Progress(run=_run_name(run)),
     )
     state.load()
     start = state.progress.step
     trainer.batches, trainer.args.max_steps = batches[start:], len(batches) - start
     trainer.optimizer, trainer.replica = optimizer, replica
-    replica.average(list(parameters.values()), 1.0)  # the same start everywhere, however it was drawn
     trainer.lr_scheduler = LambdaLR(
         optimizer, lambda step: learning_rate(how, start + step, len(batches)) / how.learning_rate
     )
     held_out = schedule(rows[VALIDATION], how.batch_size, 1, how.seed)
-    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report, replica))
+    trainer.add_callback(Steps(how, state, trainer, batches, held_out, report))
     # Autocast chooses each product's type; the round trip of PEFT's LoRA layers through FP32 costs a seventh and
     # changes no value. Off for the whole run: activations that are computed twice must come out alike.
     casts = how.precision == "bfloat16" and how.adapter in LOW_RANK
     with disable_input_dtype_casting(trainer.model, active=casts):
         if trainer.batches:
+            replica.join()
+            replica.average(list(parameters.values()), 1.0)  # the same start everywhere, however it was drawn
             trainer.train()
 
     if replica.index == 0:
-        save_adapter(trainer.model.peft_config["default"], state.best, out / ADAPTER, how.base)
-        _write_run(out, recipe, parts, state.progress, base_digest, device, replica.count)
+        save_adapter(trainer.model.peft_config["default"], state.best, run.out / ADAPTER, how.base)
+        _write_run(run, state.progress, device, replica.count)
 
 
 def mean_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -321,28 +327,21 @@ def _quiet(trainer: Any) -> Any:
     return trainer
 
 
-def _run_name(recipe: Recipe, parts: Mapping[str, Part], base_digest: str) -> str:
+def _run_name(run: _Run) -> str:
     """What tells this run from another: recipe, data and base."""
-    told = [recipe.training.model_dump(mode="json"), base_digest, parts[TRAIN].sha256, parts[VALIDATION].sha256]
+    data = [run.parts[name].sha256 for name in (TRAIN, VALIDATION)]
+    told = [run.recipe.training.model_dump(mode="json"), run.base_digest, *data]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _write_run(
-    out: Path,
-    recipe: Recipe,
-    parts: Mapping[str, Part],
-    progress: Progress,
-    base_digest: str,
-    device: str,
-    processes: int,
-) -> None:
+def _write_run(run: _Run, progress: Progress, device: str, processes: int) -> None:
     """Record everything needed to repeat the run."""
-    weights = (out / ADAPTER / WEIGHTS_FILE).read_bytes()
-    run = {
-        "recipe": recipe.model_dump(mode="json"),
-        "base_digest": base_digest,
+    weights = (run.out / ADAPTER / WEIGHTS_FILE).read_bytes()
+    told = {
+        "recipe": run.recipe.model_dump(mode="json"),
+        "base_digest": run.base_digest,
         "dataset": {
-            name: {"count": len(parts[name].examples), "sha256": parts[name].sha256}
+            name: {"count": len(run.parts[name].examples), "sha256": run.parts[name].sha256}
             for name in (TRAIN, VALIDATION, TEST)
         },
         "adapter_sha256": hashlib.sha256(weights).hexdigest(),
@@ -360,4 +359,4 @@ def _write_run(
         "validation_losses": progress.validation_losses,
         "losses": [round(loss, 5) for loss in progress.losses],
     }
-    (out / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    (run.out / RUN).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

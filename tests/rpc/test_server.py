@@ -138,9 +138,13 @@ async def test_health_follows_the_engine(home: Any, engine: FakeEngine, monkeypa
     async with held_back(home, engine, monkeypatch) as (target, release):
 
         async def becomes(wanted: int) -> None:
-            async with asyncio.timeout(5):
-                while {wanted} != {await health(target, name) for name in names}:  # noqa: ASYNC110 - as in `until`
-                    await asyncio.sleep(0.05)
+            async with asyncio.timeout(5), grpc.aio.insecure_channel(target) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                for name in names:
+                    async for found in stub.Watch(health_pb2.HealthCheckRequest(service=name)):
+                        if found.status == wanted:
+                            break
+            assert {wanted} == {await health(target, name) for name in names}
 
         assert {NOT_SERVING} == {await health(target, name) for name in names}
         assert SERVING == await health(target, LIVE)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from expert_system.errors import ConfigError
+from expert_system.training.adapters import WEIGHTS_FILE
 from expert_system.training.replicas import Replica, count_replicas
 from expert_system.training.steps import StepReport
-from tests.training.trainkit import make_base, make_recipe, record, run
+from tests.training.trainkit import make_base, make_recipe, record, run, threads
 
 RECIPE = make_recipe("rslora", batch_size=19, epochs=2)
 """Of twenty rows: in every other batch stands one row alone, and replica 1 has none. Not compiled, which takes long."""
@@ -26,35 +27,14 @@ RECIPE = make_recipe("rslora", batch_size=19, epochs=2)
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """As on a machine of two cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 @pytest.fixture
 def two_replicas(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also for the short run."""
     monkeypatch.setattr("expert_system.training.train.count_replicas", lambda *_: 2)
-
-
-def record_after(train: Callable[[], object], out: Path) -> Mapping[str, Any]:
-    """What run.json says when `train` is done."""
-    train()
-    return record(out)
-
-
-def children() -> set[int]:
-    """Processes that were started for training."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        try:
-            status = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(status[1]) == os.getpid() and b"spawn_main" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
-        except (OSError, IndexError, ValueError):
-            continue
-    return found
 
 
 def test_who_trains_in_several_processes(two_threads: None) -> None:
@@ -66,8 +46,8 @@ def test_who_trains_in_several_processes(two_threads: None) -> None:
     assert count_replicas(long.model_copy(update={"dropout": 0.1}), "cpu") == 1
     assert count_replicas(long.model_copy(update={"compile": False}), "cpu") == 1
     assert count_replicas(long.model_copy(update={"batch_size": 1}), "cpu") == 1
-    torch.set_num_threads(1)
-    assert count_replicas(long, "cpu") == 1
+    with threads(1):
+        assert count_replicas(long, "cpu") == 1
 
 
 def test_alone_nothing_is_averaged() -> None:
@@ -93,17 +73,20 @@ def test_two_processes_take_the_steps_of_one(
 
     with pytest.raises(KeyboardInterrupt):
         run(RECIPE, base, tmp_path / "two", stop)
-    assert not children()
-    two = record_after(lambda: run(RECIPE, base, tmp_path / "two"), tmp_path / "two")
-    assert not children()
+    assert not active_children()
+    run(RECIPE, base, tmp_path / "two")
+    assert not active_children()
     assert torch.get_num_threads() == 2
     monkeypatch.undo()
-    one = record_after(lambda: run(RECIPE, base, tmp_path / "one"), tmp_path / "one")
+    run(RECIPE, base, tmp_path / "one")
+    two, one = record(tmp_path / "two"), record(tmp_path / "one")
 
     assert (two["processes"], one["processes"]) == (2, 1)
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
     assert two["validation_losses"][-1][1] == pytest.approx(one["validation_losses"][-1][1], abs=1e-4)
     assert two["tokens"] == one["tokens"]
+    adapters = [load_file(tmp_path / name / "adapter" / WEIGHTS_FILE) for name in ("two", "one")]
+    torch.testing.assert_close(*adapters, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -112,8 +95,8 @@ def test_when_a_process_dies_the_run_says_so_and_can_go_on(two_replicas: None, t
     base = make_base(tmp_path / "base")
 
     def kill(step: StepReport) -> None:
-        for process in children():
-            os.kill(process, signal.SIGKILL)
+        for process in active_children():
+            process.kill()
 
     with pytest.raises(ConfigError, match=r"exit code -9.*the same command goes on.*OMP_NUM_THREADS=1"):
         run(RECIPE, base, tmp_path / "out", kill)
@@ -126,11 +109,11 @@ def test_when_replica_0_is_killed_the_others_end(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     (tmp_path / "recipe.json").write_text(RECIPE.model_dump_json())
     script = (
-        "import os, signal, sys, torch; from pathlib import Path; from tests.training.trainkit import *\n"
+        "import os, signal, sys; from multiprocessing import active_children; from pathlib import Path\n"
+        "from tests.training.trainkit import Recipe, run\n"
         "if __name__ == '__main__':\n"
-        "    import expert_system.training.train as t; t.count_replicas = lambda *_: 2; "
-        "from tests.training.test_replicas import children\n"
-        "    def end(step): print(*children(), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    import expert_system.training.train as t; t.count_replicas = lambda *_: 2\n"
+        "    def end(step): print(active_children()[0].pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         "    run(Recipe.model_validate_json(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), Path(sys.argv[3]), end)\n"
     )
     (tmp_path / "killed.py").write_text(script)
@@ -142,7 +125,7 @@ def test_when_replica_0_is_killed_the_others_end(tmp_path: Path) -> None:
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, check=False
     )
-    [other] = map(int, done.stdout.split())
+    other = int(done.stdout)
 
     for _ in range(100):
         if not Path(f"/proc/{other}").exists():

@@ -21,16 +21,13 @@ from expert_system.training.encoding import IGNORED, Encoded, collate, encode, p
 from expert_system.training.recipe import Recipe
 from expert_system.training.steps import learning_rate
 from expert_system.training.train import completion_loss
-from tests.training.trainkit import make_base, make_parts, make_recipe, record, run
+from tests.training.trainkit import make_base, make_parts, make_recipe, record, run, threads
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads, by far when another program runs beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

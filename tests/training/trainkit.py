@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,17 @@ def run(recipe: Recipe, base: Path, out: Path, after_step: Callable[[StepReport]
 
     train(recipe, make_parts(), base=base, base_digest="0" * 64, out=out, report=report)
     return losses
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many; tensors this small are slower on several, by far when another program runs beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def record(out: Path) -> Mapping[str, Any]:
