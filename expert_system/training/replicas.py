@@ -123,7 +123,9 @@ def start_replicas(count: int, follow: Callable[..., None], *arguments: Any) -> 
     with TemporaryDirectory() as folder:
         places = [Replica(index=index, count=count, store=str(Path(folder) / "store")) for index in range(count)]
         others = [
-            context.Process(target=_be_replica, args=(place, threads // count, follow, arguments))
+            context.Process(
+                target=_be_replica, args=(place, threads // count, follow, arguments), name=f"replica {place.index}"
+            )
             for place in places[1:]
         ]
         try:
