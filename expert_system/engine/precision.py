@@ -10,10 +10,9 @@ import platform
 
 import torch
 
+from expert_system.processor import emulates_bf16
+
 AUTO = "auto"
-X86 = ("x86_64", "AMD64")
-NARROW = ("DEFAULT", "NO AVX", "AVX2")
-"""What torch calls x86 processors without AVX-512."""
 
 
 def chosen(dtype: str) -> str:
@@ -26,11 +25,5 @@ def chosen(dtype: str) -> str:
 
 
 def on_cpu(dtype: str, *, machine: str, capability: str) -> str:
-    """The same for a described processor.
-
-    Args:
-        dtype: the setting; only `auto` leaves a choice.
-        machine: as `platform.machine()` names it.
-        capability: as `torch.backends.cpu.get_cpu_capability()` names its widest vectors.
-    """
-    return "float32" if dtype == AUTO and machine in X86 and capability in NARROW else dtype
+    """The same for a described processor; see `emulates_bf16`. Only `auto` leaves a choice."""
+    return "float32" if dtype == AUTO and emulates_bf16(machine=machine, capability=capability) else dtype

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from expert_system.errors import ConfigError
+from expert_system.processor import emulates_bf16
 from expert_system.training.adapters import (
     CPU,
     CUDA,
@@ -95,10 +97,19 @@ def train(
         ConfigError: this machine cannot do what the recipe asks, or `out` holds another run.
     """
     out.mkdir(parents=True, exist_ok=True)
+    device = choose_device(recipe.training)
+    if device == CPU and recipe.training.precision == "bfloat16" and _cpu_emulates_bf16():
+        logging.getLogger(__name__).warning(
+            'this processor emulates BF16, which takes several times as long; "precision": "float32" avoids it'
+        )
     run = _Run(recipe=recipe, parts=parts, base=base, base_digest=base_digest, out=out)
-    with start_replicas(count_replicas(recipe.training, choose_device(recipe.training)), _follow, run) as replica:
+    with start_replicas(count_replicas(recipe.training, device), _follow, run) as replica:
         _take_steps(run, report, replica)
     return out / ADAPTER
+
+
+def _cpu_emulates_bf16() -> bool:
+    return emulates_bf16(machine=platform.machine(), capability=torch.backends.cpu.get_cpu_capability())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

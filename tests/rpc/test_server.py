@@ -190,28 +190,26 @@ async def test_drain_finishes_what_runs_and_refuses_what_comes(home: Any, engine
     """SIGTERM: health says NOT_SERVING, running answers come to their end, new ones are UNAVAILABLE."""
     engine._token_s = 0.05
     app = App(Config.model_validate({"home": home, "server": {"port": 0, "grace_s": 10}}), lambda _: engine)
-    target = (await app.start()).target
-    async with AsyncClient(target) as client:
+    async with running(app) as server, AsyncClient(server.target) as client:
         stream = client.generate("x", max_tokens=10)
         await anext(stream)
         stopping = asyncio.create_task(app.stop())
         await asyncio.sleep(0.05)
 
-        assert NOT_SERVING == await health(target)
+        assert NOT_SERVING == await health(server.target)
         with pytest.raises(RequestFailed, match="draining"):
             await client.complete("y")
         rest = [event async for event in stream]
+        await stopping
 
     assert Done is type(rest[-1])
-    await stopping
 
 
 async def test_drain_aborts_what_outlives_the_grace(home: Any, engine: FakeEngine) -> None:
     """A server stops in bounded time; the client of an aborted answer gets an error, never silence."""
     engine._token_s = 0.05
     app = App(Config.model_validate({"home": home, "server": {"port": 0, "grace_s": 0.2}}), lambda _: engine)
-    target = (await app.start()).target
-    async with AsyncClient(target) as client:
+    async with running(app) as server, AsyncClient(server.target) as client:
         stream = client.generate("x", max_tokens=4000)
         await anext(stream)
         started = time.monotonic()
@@ -228,8 +226,7 @@ async def test_drain_aborts_what_outlives_the_grace(home: Any, engine: FakeEngin
 async def test_a_watcher_of_health_does_not_hold_up_the_drain(home: Any, engine: FakeEngine) -> None:
     """An endless Watch is not a running request."""
     app = App(Config.model_validate({"home": home, "server": {"port": 0, "grace_s": 30}}), lambda _: engine)
-    target = (await app.start()).target
-    async with grpc.aio.insecure_channel(target) as channel:
+    async with running(app) as server, grpc.aio.insecure_channel(server.target) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert await watch.read() is not None
         started = time.monotonic()

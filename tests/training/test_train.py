@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -81,6 +82,26 @@ def test_a_checkpoint_of_another_run_is_refused(base: Path, tmp_path: Path) -> N
 
     with pytest.raises(ConfigError, match="another recipe, data set or base; choose another --out"):
         run(make_recipe(learning_rate=0.002), base, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "told"), [("bfloat16", "AVX2", 1), ("bfloat16", "AVX512", 0), ("float32", "AVX2", 0)]
+)
+def test_emulated_bf16_is_said(
+    precision: str,
+    capability: str,
+    told: int,
+    base: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """decisions/0012: the recipe is followed, but nobody waits several times as long without knowing why."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+    assert run(make_recipe(precision=precision), base, tmp_path)
+    assert told == len([line for line in caplog.messages if "emulates BF16" in line])
 
 
 def test_no_file_of_a_run_is_a_pickle(base: Path, tmp_path: Path) -> None:
