@@ -102,7 +102,7 @@ def train(
         logging.getLogger(__name__).warning(
             'this processor emulates BF16, which takes several times as long; "precision": "float32" avoids it'
         )
-    run = _Run(recipe=recipe, parts=parts, base=base, base_digest=base_digest, out=out)
+    run = _Run(recipe=recipe, parts=parts, base=base, base_digest=base_digest, device=device, out=out)
     with start_replicas(count_replicas(recipe.training, device), _follow, run) as replica:
         _take_steps(run, report, replica)
     return out / ADAPTER
@@ -114,12 +114,13 @@ def _cpu_emulates_bf16() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The arguments of `train` that all replicas share."""
+    """What all replicas share."""
 
     recipe: Recipe
     parts: Mapping[str, Part]
     base: Path
     base_digest: str
+    device: str
     out: Path
 
 
@@ -132,8 +133,7 @@ def _follow(replica: Replica, run: _Run) -> None:
 def _take_steps(run: _Run, report: Callable[[StepReport], None], replica: Replica) -> None:
     """Train as one of the replicas; replica 0 writes what comes of it."""
     how, parts = run.recipe.training, run.parts
-    device = choose_device(how)
-    if device == CPU:
+    if run.device == CPU:
         keep_freed_memory()
     tokenizer = AutoTokenizer.from_pretrained(run.base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -142,9 +142,8 @@ def _take_steps(run: _Run, report: Callable[[StepReport], None], replica: Replic
     batches = schedule(rows[TRAIN], how.batch_size, how.epochs, how.seed)
 
     trainer_of: Callable[..., Any] = _preference_trainer if how.method == "dpo" else _answer_trainer
-    trainer = trainer_of(
-        how, load_base(how, run.base, device), tokenizer, rows[TRAIN], _arguments(how, run.out, device)
-    )
+    base = load_base(how, run.base, run.device)
+    trainer = trainer_of(how, base, tokenizer, rows[TRAIN], _arguments(how, run.out, run.device))
     if how.adapter == "dora":
         factor_norms(trainer.model)
     if how.compile:
@@ -182,7 +181,7 @@ def _take_steps(run: _Run, report: Callable[[StepReport], None], replica: Replic
 
     if replica.index == 0:
         save_adapter(trainer.model.peft_config["default"], state.best, run.out / ADAPTER, how.base)
-        _write_run(run, state.progress, device, replica.count)
+        _write_run(run, state.progress, replica.count)
 
 
 def mean_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -345,7 +344,7 @@ def _run_name(run: _Run) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _write_run(run: _Run, progress: Progress, device: str, processes: int) -> None:
+def _write_run(run: _Run, progress: Progress, processes: int) -> None:
     """Record everything needed to repeat the run."""
     weights = (run.out / ADAPTER / WEIGHTS_FILE).read_bytes()
     told = {
@@ -361,7 +360,7 @@ def _write_run(run: _Run, progress: Progress, device: str, processes: int) -> No
         "best_validation_loss": progress.best_validation_loss,
         "tokens": progress.tokens,
         "wall_time_s": round(progress.trained_s, 1),
-        "device": torch.cuda.get_device_name() if device == CUDA else CPU,
+        "device": torch.cuda.get_device_name() if run.device == CUDA else CPU,
         "cores": os.cpu_count(),
         "processes": processes,
         "threads": torch.get_num_threads(),
